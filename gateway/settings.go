@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"time"
+)
+
+// Defaults. Sources: the environment table of the deployment page, the v1
+// contract, and, where neither speaks, measurements kept in bench/.
+const (
+	DefaultPort           = 7331
+	DefaultDBPath         = "/data/smithers.db"
+	DefaultTokenStore     = "/data/tokens.json"
+	DefaultModule         = "/workspace/gateway.mjs"
+	DefaultHeartbeat      = 15 * time.Second
+	DefaultEventWindow    = 10_000
+	DefaultHeaderTimeout  = 30 * time.Second
+	DefaultRequestTimeout = 60 * time.Second
+	DefaultWriteTimeout   = 10 * time.Second
+	DefaultAuthDeadline   = 10 * time.Second
+	DefaultMaxConnections = 20_000
+	DefaultMaxPreAuth     = 1_024
+	DefaultPreAuthPerAddr = 64
+	DefaultStreamsPerConn = 8
+	DefaultStreamsPerUser = 1_024
+	DefaultMaxStreamLag   = 100_000
+	DefaultMaxLagBytes    = 64 << 20
+	DefaultMaxVMs         = 256
+	DefaultVMMemory       = 64 << 20
+	DefaultVMMemoryTotal  = 2 << 30
+	DefaultVMTime         = 10 * time.Second
+	DefaultMaxAbandoned   = 8
+	DefaultDrainTime      = 10 * time.Second
+	DefaultRingBytes      = 256 << 20
+	DefaultMaxBody        = 1 << 20
+	DefaultMaxEventBytes  = 256 << 10
+)
+
+// Settings are the values that all sites of one gateway share. The zero value is
+// not usable; start from DefaultSettings.
+type Settings struct {
+	DBPath     string // also the identity of the gateway: its real path is the pool key
+	TokenStore string
+	Module     string   // SMITHERS_GATEWAY_MODULE
+	ModuleRoot string   // "": nearest ancestor of Module with a lockfile or package.json
+	Env        []string // names of environment variables that workflows may read
+	Exec       []string // programs that workflows may run
+
+	Heartbeat      time.Duration // of tick frames
+	EventWindow    int           // events of a run from which a stream may start
+	RequestTimeout time.Duration
+	WriteTimeout   time.Duration // a reader that accepts no byte for this long is reset
+	AuthDeadline   time.Duration
+	DrainTime      time.Duration
+
+	MaxConnections    int
+	MaxPreAuth        int
+	MaxPreAuthPerAddr int
+	StreamsPerConn    int
+	StreamsPerUser    int
+	MaxStreamLag      int // events; the window when that is larger
+	MaxStreamLagBytes int64
+	RingBytes         int64 // memory for windows of all runs
+	MaxBody           int64
+	MaxEventBytes     int
+
+	MaxVMs          int
+	VMMemory        int64 // bytes a VM may use
+	VMMemoryTotal   int64
+	VMTime          time.Duration // computing without a pause
+	MaxAbandonedVMs int
+	Durability      string        // "full" (default) or "normal"
+	Checkpoint      string        // "auto" (default) or "external" (Litestream)
+	Adopt           bool          // the database was restored by other means: raise the numbers once
+	WorkspaceRoot   string        // identity.workspaceRoot; "": folder of Module
+	RunRetention    time.Duration // 0: keep finished runs for ever
+
+	// Workflows compiled into the binary, by key.
+	GoWorkflows map[string]GoWorkflow
+}
+
+// Site are the values that may differ between the sites of one gateway.
+type Site struct {
+	Prefix          string   // path prefix the site serves the gateway under, without trailing slash
+	Origins         []string // allowed values of Origin; empty: any
+	MaxBody         int64    // 0: Settings.MaxBody
+	PublicMetrics   bool
+	PublicWorkflows bool
+	Passthrough     bool // unmatched requests go to the next handler
+}
