@@ -103,14 +103,17 @@ type frameMembers struct{ kind, id, method, params, whole []byte }
 
 func scanMembers(data []byte) (m frameMembers, object bool, err *Error) {
 	b := bounds{members: func(key, value []byte) {
-		switch text(key) {
-		case "type":
+		if bytes.IndexByte(key, '\\') >= 0 {
+			key, _ = json.Marshal(text(key))
+		}
+		switch string(key) {
+		case `"type"`:
 			m.kind = value
-		case "id":
+		case `"id"`:
 			m.id = value
-		case "method":
+		case `"method"`:
 			m.method = value
-		case "params":
+		case `"params"`:
 			m.params = value
 		}
 	}}

@@ -11,7 +11,8 @@ import (
 type scanner struct {
 	data []byte
 	pos  int
-	kind []byte // per open container: '{' or '['
+	kind []byte     // per open container: '{' or '['
+	info stringInfo // of the string at hand; a field, so that passing it on allocates nothing
 }
 
 // scanHandler hears about the values of a text. Depth counts the root as 1;
@@ -62,11 +63,10 @@ func (s *scanner) scan(h scanHandler) bool {
 			}
 			continue
 		case '"':
-			var info stringInfo
-			if !s.str(&info) {
+			if !s.str(&s.info) {
 				return false
 			}
-			h.scalar(depth, start, s.pos, &info)
+			h.scalar(depth, start, s.pos, &s.info)
 		default:
 			if !s.literal() {
 				return false
