@@ -1,0 +1,195 @@
+package eventlog
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+)
+
+// Cursor is a position in the events of one run. Next and Detach belong to one
+// goroutine at a time; wake may be called from any.
+type Cursor struct {
+	log   *Log
+	run   *run
+	wake  func()
+	armed atomic.Bool // the owner found nothing and waits for wake
+	index int         // in run.cursors; guarded by run.wakeMu
+
+	pos    int64
+	flight *flight
+	chunk  []*store.Event // read from the store, not yet handed out
+	floor  int64          // position after the chunk, when it was a short read
+	limit  int            // of the next store read
+	err    error
+
+	// Lag is counted over what was published after attaching: published minus
+	// delivered. Seqs cannot be subtracted, a restore leaves holes in them.
+	liveFrom  int64
+	mark      int64
+	markBytes int64
+	seen      int64
+	seenBytes int64
+}
+
+// Next copies the next events, in order, into dst, which must not be empty. It
+// never blocks: 0 and no error mean that there is nothing now and that wake will be
+// called. ErrLagged and ErrClosed are final; any other error comes from the store,
+// and calling again tries again.
+func (c *Cursor) Next(dst []*store.Event) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	if c.log.closed.Load() {
+		c.err = ErrClosed
+		return 0, c.err
+	}
+	o := c.log.opts.Load()
+	for {
+		if len(c.chunk) > 0 {
+			if err := c.checkLag(o); err != nil {
+				return 0, err
+			}
+			return c.fromChunk(dst), nil
+		}
+		if c.flight != nil {
+			select {
+			case <-c.flight.done:
+			default:
+				return 0, nil // the flight wakes us
+			}
+			if err := c.land(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		n, behind, err := c.fromRing(dst, o)
+		if err != nil || !behind {
+			return n, err
+		}
+		c.flight = c.log.fetch.start(c.run, c.pos, c.readLimit(o), c)
+		if c.flight == nil {
+			c.err = ErrClosed
+			return 0, c.err
+		}
+	}
+}
+
+// fromRing reads the ring; behind says that the position is not in it.
+func (c *Cursor) fromRing(dst []*store.Event, o *Options) (n int, behind bool, err error) {
+	r := c.run
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if c.lagging(o) {
+		c.err = ErrLagged
+		return 0, false, c.err
+	}
+	if c.pos < r.base {
+		return 0, true, nil
+	}
+	n = r.ring.copyFrom(r.ring.search(c.pos), dst)
+	if n == 0 {
+		// Caught up. Setting armed under the read lock means that a publication
+		// either was seen above or will see the flag.
+		c.mark, c.markBytes, c.seen, c.seenBytes = r.count, r.total, 0, 0
+		c.liveFrom = max(c.liveFrom, r.head)
+		c.armed.Store(true)
+		return 0, false, nil
+	}
+	c.deliver(dst[:n])
+	return n, false, nil
+}
+
+func (c *Cursor) fromChunk(dst []*store.Event) int {
+	n := copy(dst, c.chunk)
+	c.chunk = c.chunk[n:]
+	c.deliver(dst[:n])
+	if len(c.chunk) == 0 {
+		c.chunk = nil
+		c.pos = max(c.pos, c.floor)
+	}
+	return n
+}
+
+// land takes over the result of a finished read.
+func (c *Cursor) land() error {
+	fl := c.flight
+	c.flight = nil
+	if fl.err != nil {
+		if c.log.closed.Load() {
+			c.err = ErrClosed
+			return c.err
+		}
+		return fmt.Errorf("eventlog: reading run %s after %d: %w", fl.key.runID, fl.key.after, fl.err)
+	}
+	c.take(fl)
+	return nil
+}
+
+func (c *Cursor) take(fl *flight) {
+	c.chunk, c.floor = fl.events, 0
+	if n := int64(len(fl.events)); n > 0 {
+		c.limit = int(max(chunkBytes*n/fl.bytes, minChunk))
+	}
+	if len(fl.events) < fl.limit {
+		c.floor = fl.floor
+	}
+	if len(c.chunk) == 0 {
+		c.pos = max(c.pos, c.floor)
+	}
+}
+
+// Bounds of a store read. A reader that stops holds on to one chunk, so its bytes
+// are kept near chunkBytes by the size of the events seen before.
+const (
+	chunkBytes = 256 << 10
+	firstChunk = 64
+	minChunk   = 8
+)
+
+func (c *Cursor) readLimit(o *Options) int {
+	if c.limit == 0 {
+		return min(firstChunk, o.Chunk)
+	}
+	return min(c.limit, o.Chunk)
+}
+
+func (c *Cursor) deliver(events []*store.Event) {
+	c.pos = events[len(events)-1].Seq
+	if c.pos <= c.liveFrom {
+		return
+	}
+	for i := len(events) - 1; i >= 0 && events[i].Seq > c.liveFrom; i-- {
+		c.seen++
+		c.seenBytes += eventBytes(events[i])
+	}
+}
+
+func (c *Cursor) checkLag(o *Options) error {
+	c.run.mu.RLock()
+	defer c.run.mu.RUnlock()
+	if c.lagging(o) {
+		c.err = ErrLagged
+	}
+	return c.err
+}
+
+// lagging is called with run.mu held.
+func (c *Cursor) lagging(o *Options) bool {
+	return c.run.count-c.mark-c.seen > int64(o.MaxLag) ||
+		c.run.total-c.markBytes-c.seenBytes > o.MaxLagBytes
+}
+
+// Position is the seq of the last event handed out, or where the cursor started.
+func (c *Cursor) Position() int64 { return c.pos }
+
+// Detach ends the cursor. A wake that was under way may still arrive afterwards.
+func (c *Cursor) Detach() {
+	if c.run == nil {
+		return
+	}
+	c.run.removeCursor(c)
+	c.log.release(c.run)
+	c.log.cursors.Add(-1)
+	c.run, c.chunk, c.flight, c.err = nil, nil, nil, ErrClosed
+}

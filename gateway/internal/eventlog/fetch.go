@@ -1,0 +1,172 @@
+package eventlog
+
+import (
+	"context"
+	"sync"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+)
+
+type fetchKey struct {
+	runID string
+	after int64
+}
+
+// flight is one store read, shared by all cursors that stand at its position.
+// events, err and floor are set before done is closed and fixed afterwards.
+type flight struct {
+	key   fetchKey
+	run   *run
+	limit int
+	done  chan struct{}
+
+	// Guarded by fetcher.mu.
+	waiters  []*Cursor
+	finished bool
+
+	events []*store.Event
+	bytes  int64
+	floor  int64 // a reader of a short answer has everything up to here
+	err    error
+}
+
+// keptBytes bounds the chunks that stay in memory after their read. What they say
+// never changes, and readers who come back together ask for the same ones.
+const keptBytes = 8 << 20
+
+// fetcher runs store reads, at most max at once, each in a goroutine that ends when
+// the queue is empty.
+type fetcher struct {
+	backend Backend
+	max     int
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	workers int
+	queue   []*flight
+	flights map[fetchKey]*flight
+	kept    []*flight // finished, oldest first
+	bytes   int64     // of kept
+	reads   int64
+	shared  int64
+}
+
+func newFetcher(b Backend, max int) *fetcher {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &fetcher{backend: b, max: max, ctx: ctx, cancel: cancel, flights: make(map[fetchKey]*flight)}
+}
+
+// start joins or queues the read after a position. waiter, which may be nil, is
+// woken when it is done, unless it is done already. After close it returns nil.
+func (f *fetcher) start(r *run, after int64, limit int, waiter *Cursor) *flight {
+	key := fetchKey{r.id, after}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	fl := f.flights[key]
+	if fl != nil && fl.run == r {
+		f.shared++
+		if fl.finished {
+			return fl
+		}
+	} else {
+		fl = &flight{key: key, run: r, limit: limit, done: make(chan struct{})}
+		f.flights[key] = fl
+		f.queue = append(f.queue, fl)
+		if f.workers < f.max {
+			f.workers++
+			f.wg.Add(1)
+			go f.work()
+		}
+	}
+	if waiter != nil {
+		fl.waiters = append(fl.waiters, waiter)
+	}
+	return fl
+}
+
+func (f *fetcher) work() {
+	defer f.wg.Done()
+	for {
+		f.mu.Lock()
+		if len(f.queue) == 0 {
+			f.workers--
+			f.mu.Unlock()
+			return
+		}
+		fl := f.queue[0]
+		f.queue[0] = nil
+		f.queue = f.queue[1:]
+		f.mu.Unlock()
+		f.read(fl)
+	}
+}
+
+func (f *fetcher) read(fl *flight) {
+	// Everything up to the ring's base was committed before this read began, so a
+	// short answer leaves nothing below base: that is how holes are skipped. Reads
+	// start below base only, so floor is above after and the reader moves on.
+	fl.run.mu.RLock()
+	fl.floor = fl.run.base
+	fl.run.mu.RUnlock()
+	if fl.err = f.ctx.Err(); fl.err == nil {
+		fl.events, fl.err = f.backend.After(f.ctx, fl.key.runID, fl.key.after, fl.limit)
+	}
+	for _, ev := range fl.events {
+		fl.bytes += eventBytes(ev)
+	}
+	f.mu.Lock()
+	fl.finished = true
+	if fl.err == nil {
+		f.keep(fl)
+	} else {
+		f.forget(fl)
+	}
+	f.reads++
+	waiters := fl.waiters
+	fl.waiters = nil
+	f.mu.Unlock()
+	close(fl.done)
+	for _, c := range waiters {
+		c.wake()
+	}
+}
+
+// keep holds a chunk for later readers and lets the oldest ones go.
+func (f *fetcher) keep(fl *flight) {
+	f.kept = append(f.kept, fl)
+	fl.bytes += eventOverhead
+	f.bytes += fl.bytes
+	for f.bytes > keptBytes {
+		old := f.kept[0]
+		f.kept[0] = nil
+		f.kept = f.kept[1:]
+		f.bytes -= old.bytes
+		f.forget(old)
+	}
+}
+
+func (f *fetcher) forget(fl *flight) {
+	if f.flights[fl.key] == fl {
+		delete(f.flights, fl.key)
+	}
+}
+
+func (f *fetcher) counts() (reads, shared int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reads, f.shared
+}
+
+func (f *fetcher) close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.cancel()
+	f.wg.Wait()
+}

@@ -1,0 +1,240 @@
+package eventlog
+
+import (
+	"sync"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+)
+
+// plainRing holds the newest events of all runs in commit order. Positions count
+// from 1 and never repeat while the process lives.
+type plainRing struct {
+	mu    sync.Mutex
+	buf   []*store.Event // position p is at p % len(buf)
+	limit int
+	bytes int64
+	tail  int64 // position of the oldest held event
+	head  int64 // position of the next event
+
+	all   []*PlainCursor            // cursors without a filter
+	byRun map[string][]*PlainCursor // filtered cursors, by every run they want
+	woken []*PlainCursor            // collected by publish, called by wakePending
+}
+
+func (p *plainRing) init(limit int) {
+	p.limit = limit
+	p.buf = make([]*store.Event, min(limit, 64))
+	p.tail, p.head = 1, 1
+	p.byRun = make(map[string][]*PlainCursor)
+}
+
+func (p *plainRing) at(pos int64) **store.Event { return &p.buf[pos%int64(len(p.buf))] }
+
+func (p *plainRing) resize(limit int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limit = limit
+	p.trim(bytes, 0)
+	p.realloc(max(min(limit, len(p.buf)), int(p.head-p.tail), 1))
+}
+
+func (p *plainRing) realloc(n int) {
+	next := make([]*store.Event, n)
+	for pos := p.tail; pos < p.head; pos++ {
+		next[pos%int64(n)] = *p.at(pos)
+	}
+	p.buf = next
+}
+
+// trim drops the oldest events until room more fit.
+func (p *plainRing) trim(maxBytes int64, room int) {
+	for p.tail < p.head && (int(p.head-p.tail)+room > p.limit || p.bytes > maxBytes) {
+		slot := p.at(p.tail)
+		p.bytes -= eventBytes(*slot)
+		*slot = nil
+		p.tail++
+	}
+}
+
+// publish appends events and marks the cursors that want them.
+func (p *plainRing) publish(events []*store.Event, maxBytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := p.head
+	for _, ev := range events {
+		if ev.Name == "" || ev.System {
+			continue
+		}
+		p.trim(maxBytes, 1)
+		if int(p.head-p.tail) == len(p.buf) {
+			p.realloc(min(p.limit, 2*len(p.buf)))
+		}
+		*p.at(p.head) = ev
+		p.bytes += eventBytes(ev)
+		for _, c := range p.byRun[ev.RunID] {
+			p.want(c, p.head)
+		}
+		p.head++
+	}
+	if p.head == first {
+		return
+	}
+	p.trim(maxBytes, 0)
+	for _, c := range p.all {
+		p.want(c, first)
+	}
+}
+
+// want notes the first position that c has not read and needs.
+func (p *plainRing) want(c *PlainCursor, pos int64) {
+	if c.pending == 0 {
+		c.pending = pos
+		p.woken = append(p.woken, c)
+	}
+}
+
+func (p *plainRing) wakePending() {
+	// Only the publisher touches woken; detaching leaves entries behind, and a wake
+	// without cause is allowed.
+	for i, c := range p.woken {
+		p.woken[i] = nil
+		c.wake()
+	}
+	p.woken = p.woken[:0]
+}
+
+func (p *plainRing) wakeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.all {
+		c.wake()
+	}
+	for _, list := range p.byRun {
+		for _, c := range list {
+			c.wake()
+		}
+	}
+}
+
+// PlainCursor reads the events of all runs, or of those it wants, in commit order.
+// Its methods belong to one goroutine at a time.
+type PlainCursor struct {
+	log  *Log
+	wake func()
+
+	// Guarded by plainRing.mu.
+	pending int64          // first wanted position not read; 0: none
+	index   int            // in plainRing.all, when there is no filter
+	filter  map[string]int // wanted runs, with the index in plainRing.byRun
+	closed  bool
+}
+
+// AttachPlain opens a cursor on all events published from now on, except those of
+// system workflows. wake has the duties described at Attach.
+func (l *Log) AttachPlain(wake func()) *PlainCursor {
+	c := &PlainCursor{log: l, wake: wake}
+	l.plain.mu.Lock()
+	defer l.plain.mu.Unlock()
+	l.plain.add(c)
+	return c
+}
+
+// Filter limits the cursor to the given runs; nil lifts the limit. Events of runs
+// that were not wanted when they were published are not made up for. A filtered
+// cursor is not woken by, and cannot fall behind because of, other runs.
+func (c *PlainCursor) Filter(runs []string) {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.closed {
+		return
+	}
+	p.remove(c)
+	c.filter = nil
+	if runs != nil {
+		c.filter = make(map[string]int, len(runs))
+		for _, r := range runs {
+			c.filter[r] = 0
+		}
+	}
+	p.add(c)
+}
+
+// Next copies the next wanted events into dst. It never blocks: 0 and no error mean
+// nothing now. ErrFellOff and ErrClosed are final.
+func (c *PlainCursor) Next(dst []*store.Event) (int, error) {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.closed || c.log.closed.Load() {
+		return 0, ErrClosed
+	}
+	if c.pending == 0 {
+		return 0, nil
+	}
+	if c.pending < p.tail {
+		return 0, ErrFellOff
+	}
+	n := 0
+	for ; c.pending < p.head && n < len(dst); c.pending++ {
+		ev := *p.at(c.pending)
+		if c.filter != nil {
+			if _, ok := c.filter[ev.RunID]; !ok {
+				continue
+			}
+		}
+		dst[n] = ev
+		n++
+	}
+	if c.pending == p.head {
+		c.pending = 0
+	}
+	return n, nil
+}
+
+// Detach ends the cursor. A wake that was under way may still arrive afterwards.
+func (c *PlainCursor) Detach() {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		p.remove(c)
+	}
+}
+
+func (p *plainRing) add(c *PlainCursor) {
+	if c.filter == nil {
+		c.index = len(p.all)
+		p.all = append(p.all, c)
+		return
+	}
+	for r := range c.filter {
+		c.filter[r] = len(p.byRun[r])
+		p.byRun[r] = append(p.byRun[r], c)
+	}
+}
+
+// remove moves the last entry of each list into the place of c.
+func (p *plainRing) remove(c *PlainCursor) {
+	if c.filter == nil {
+		last := len(p.all) - 1
+		moved := p.all[last]
+		p.all[c.index], moved.index = moved, c.index
+		p.all[last] = nil
+		p.all = p.all[:last]
+		return
+	}
+	for r, i := range c.filter {
+		list := p.byRun[r]
+		last := len(list) - 1
+		moved := list[last]
+		list[i], moved.filter[r] = moved, i
+		list[last] = nil
+		if last == 0 {
+			delete(p.byRun, r)
+		} else {
+			p.byRun[r] = list[:last]
+		}
+	}
+}

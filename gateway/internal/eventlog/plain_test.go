@@ -1,0 +1,119 @@
+package eventlog
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+)
+
+func plainVersions(t *testing.T, c *PlainCursor) (out []int64) {
+	buf := make([]*store.Event, 3)
+	for {
+		n, err := c.Next(buf)
+		require.NoError(t, err)
+		if n == 0 {
+			return out
+		}
+		for _, ev := range buf[:n] {
+			out = append(out, ev.StateVersion)
+		}
+	}
+}
+
+func TestPlainCommitOrderOverAllRuns(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{})
+	l.Publish(m.commit("a", 1))
+	woken := 0
+	c := l.AttachPlain(func() { woken++ })
+	batch := append(append(m.commit("a", 2), m.commit("b", 1)...), m.commit("a", 1)...)
+	l.Publish(batch)
+	l.Publish(m.commit("c", 1))
+	require.Equal(t, 1, woken, "wakes coalesce until the cursor has read")
+	require.Equal(t, seqs(2, 6), plainVersions(t, c))
+	l.Publish(m.commit("c", 1))
+	require.Equal(t, 2, woken)
+	c.Detach()
+	c.Detach()
+	_, err := c.Next(make([]*store.Event, 1))
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+func TestPlainSkipsSystemRuns(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{})
+	c := l.AttachPlain(func() {})
+	evs := m.commit("sys", 2)
+	for _, ev := range evs {
+		ev.System = true
+	}
+	l.Publish(evs)
+	l.Publish(m.commit("a", 1))
+	require.Equal(t, []int64{3}, plainVersions(t, c))
+}
+
+func TestPlainFellOff(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{PlainRing: 4})
+	c, ok := l.AttachPlain(func() {}), l.AttachPlain(func() {})
+	l.Publish(m.commit("a", 4))
+	require.Equal(t, seqs(1, 4), plainVersions(t, ok))
+	l.Publish(m.commit("a", 1))
+	_, err := c.Next(make([]*store.Event, 1))
+	require.ErrorIs(t, err, ErrFellOff)
+	require.Equal(t, []int64{5}, plainVersions(t, ok))
+}
+
+func TestPlainFellOffByBytes(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{PlainBytes: 1000})
+	c := l.AttachPlain(func() {})
+	l.Publish(m.commit("a", 10))
+	_, err := c.Next(make([]*store.Event, 1))
+	require.ErrorIs(t, err, ErrFellOff)
+}
+
+func TestPlainFilter(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{PlainRing: 4})
+	woken := 0
+	c, other := l.AttachPlain(func() { woken++ }), l.AttachPlain(func() {})
+	c.Filter([]string{"a", "b"})
+	other.Filter([]string{"a"})
+	l.Publish(m.commit("a", 1))
+	require.Equal(t, 1, woken)
+	require.Equal(t, []int64{1}, plainVersions(t, c))
+	l.Publish(m.commit("x", 20))
+	require.Equal(t, 1, woken, "other runs neither wake nor push off")
+	l.Publish(m.commit("b", 1))
+	require.Equal(t, []int64{22}, plainVersions(t, c))
+	_, err := other.Next(make([]*store.Event, 1))
+	require.ErrorIs(t, err, ErrFellOff)
+	other.Detach()
+	c.Filter(nil)
+	l.Publish(m.commit("x", 1))
+	require.Equal(t, []int64{23}, plainVersions(t, c))
+	c.Filter([]string{})
+	l.Publish(m.commit("a", 1))
+	require.Empty(t, plainVersions(t, c))
+	c.Detach()
+	c.Filter(nil)
+	require.Empty(t, l.plain.byRun)
+	require.Empty(t, l.plain.all)
+}
+
+func TestPlainResize(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{PlainRing: 100})
+	c := l.AttachPlain(func() {})
+	l.Publish(m.commit("a", 90))
+	l.Configure(Options{PlainRing: 200})
+	l.Publish(m.commit("a", 100))
+	require.Len(t, plainVersions(t, c), 190)
+	l.Publish(m.commit("a", 10))
+	l.Configure(Options{PlainRing: 5})
+	_, err := c.Next(make([]*store.Event, 1))
+	require.ErrorIs(t, err, ErrFellOff)
+}
