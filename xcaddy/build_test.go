@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func writeFile(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+func TestFindCheckout(t *testing.T) {
+	co, err := findCheckout(t.Context(), ".")
+	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(co.root, "gateway", "settings.go"))
+	require.Equal(t, "v2.11.9", co.versions[caddyPath])
+	for _, m := range pinned {
+		require.NotEmpty(t, co.versions[m], m)
+	}
+
+	_, err = findCheckout(t.Context(), t.TempDir())
+	require.ErrorContains(t, err, "not inside a checkout")
+}
+
+func TestBuildFlagsSurviveShellSplitting(t *testing.T) {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("no shell on this system to split with")
+	}
+	for _, flags := range [][]string{buildFlags(""), buildFlags("1.2.3-rc.1+build"), {"a'b c"}} {
+		out, err := exec.CommandContext(t.Context(), sh, "-c", `printf '%s\n' `+quoteFlags(flags)).Output()
+		require.NoError(t, err)
+		require.Equal(t, strings.Join(flags, "\n")+"\n", string(out))
+	}
+}
+
+func TestProgressCountsPackagesAndKeepsMessages(t *testing.T) {
+	c, _, errOut := testConsole()
+	p := newProgress(c, 10)
+	p.begin("compiling")
+	require.NoError(t, p.follow(strings.NewReader(
+		"runtime\ngithub.com/a/b\n# github.com/a/b\n./x.go:1: undefined: y\n"), true, nil))
+	require.Contains(t, p.line(), "2 packages compiled (10 in a build from nothing)")
+	require.Equal(t, []string{"# github.com/a/b", "./x.go:1: undefined: y"}, p.tail())
+	require.Empty(t, p.offline())
+	p.begin("resolving")
+	require.NoError(t, p.follow(strings.NewReader("go: x: dial tcp: lookup proxy.golang.org: no such host\n"), false, nil))
+	p.begin("compiling")
+	require.Contains(t, p.offline(), "no such host", "remembered over steps")
+	p.close()
+	p.close()
+	require.Contains(t, errOut.String(), "compiling")
+}
+
+func TestMovedModules(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "go.mod", "module example.com/mover\n\nrequire modernc.org/libc v1.99.0\n")
+	o := buildOptions{plugins: []plugin{{module: "example.com/other", path: t.TempDir()}, {module: "example.com/mover", path: dir}}}
+	want := map[string]string{"modernc.org/libc": "v1.79.0", "example.com/free": "v1.0.0"}
+	have := map[string]string{"modernc.org/libc": "v1.99.0", "example.com/free": "v1.1.0", "example.com/new": "v0.1.0"}
+
+	list := moves(have, want)
+	require.Equal(t, []move{{"example.com/free", "v1.0.0", "v1.1.0"}, {"modernc.org/libc", "v1.79.0", "v1.99.0"}}, list)
+	require.Equal(t, "plugin example.com/mover", mover(t.Context(), &checkout{root: ".", versions: want}, o, have, list[1]))
+	require.Empty(t, moves(want, want))
+}
+
+func TestOwnerIsTheLongestModule(t *testing.T) {
+	have := map[string]string{"example.com/a": "v1.0.0", "example.com/a/b": "v2.0.0", "example.com/ab": "v3.0.0"}
+	path, version := owner("example.com/a/b/c", have)
+	require.Equal(t, "example.com/a/b", path)
+	require.Equal(t, "v2.0.0", version)
+}
+
+// Both ways of building must give the same program: what CI tests with go build is
+// what users get from xcaddy.
+func TestBothBuildsHaveTheSameModules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the binary twice")
+	}
+	ctx := t.Context()
+	co, err := findCheckout(ctx, ".")
+	require.NoError(t, err)
+	c, _, errOut := testConsole()
+
+	plain := buildForTest(t, ctx, c, co, "plain", true)
+	require.NoError(t, err, errOut)
+	whole := buildForTest(t, ctx, c, co, "whole", false)
+	if strings.Contains(errOut.String(), "Falling back to") {
+		if os.Getenv("CI") != "" {
+			t.Fatal(errOut.String())
+		}
+		t.Skip("no module proxy can be reached")
+	}
+	delete(whole, modulePath) // its own module here, the main module there
+	require.Equal(t, plain, whole)
+	require.Empty(t, moves(whole, co.versions))
+}
+
+func buildForTest(t *testing.T, ctx context.Context, c *console, co *checkout, name string, plain bool) map[string]string {
+	t.Helper()
+	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), name), plain: plain}
+	path, err := build(ctx, c, co, o)
+	require.NoError(t, err)
+	modules, err := binaryModules(path)
+	require.NoError(t, err)
+	return modules
+}
