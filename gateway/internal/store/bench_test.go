@@ -1,0 +1,92 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// BenchmarkLoneCommit is one small unit at a time: what an idle gateway's caller waits.
+func BenchmarkLoneCommit(b *testing.B) {
+	s := open(b)
+	withRun(b, s, "r")
+	ctx := context.Background()
+	for i := 0; b.Loop(); i++ {
+		require.NoError(b, s.Update(ctx, func(tx *Tx) error { return tx.Append("r", pushed(i)) }))
+	}
+}
+
+// BenchmarkBatchedRows submits units of one event each, as fast as the queue takes them.
+func BenchmarkBatchedRows(b *testing.B) { benchUnits(b, 1) }
+
+// BenchmarkAppendEvents submits units of ten events each.
+func BenchmarkAppendEvents(b *testing.B) { benchUnits(b, 10) }
+
+func benchUnits(b *testing.B, perUnit int) {
+	s := open(b)
+	for r := range 16 {
+		withRun(b, s, fmt.Sprint("r", r))
+	}
+	events := make([]*Event, 1024)
+	for i := range events {
+		events[i] = pushed(i)
+	}
+	var wg sync.WaitGroup
+	n := 0
+	for b.Loop() {
+		run := fmt.Sprint("r", n%16)
+		first := n
+		wg.Add(1)
+		s.Submit(func(tx *Tx) error {
+			for i := range perUnit {
+				ev := *events[(first+i)%len(events)]
+				if err := tx.Append(run, &ev); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, func(err error) {
+			if err != nil {
+				b.Error(err)
+			}
+			wg.Done()
+		})
+		n++
+	}
+	wg.Wait()
+	b.ReportMetric(float64(n*perUnit)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkEventsAfterSeq reads a long history in chunks, as streams catch up.
+func BenchmarkEventsAfterSeq(b *testing.B) {
+	s := open(b)
+	withRun(b, s, "r")
+	const total = 50_000
+	for range total / 1000 {
+		update(b, s, func(tx *Tx) error {
+			for i := range 1000 {
+				if err := tx.Append("r", pushed(i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	ctx := context.Background()
+	rows := 0
+	for b.Loop() {
+		for after := int64(0); after < total; {
+			var got []*Event
+			require.NoError(b, s.View(ctx, func(v *View) (err error) {
+				got, err = v.EventsAfterSeq("r", after, 1000)
+				return err
+			}))
+			after = got[len(got)-1].Seq
+			rows += len(got)
+		}
+	}
+	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+}

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Bounds of the write-ahead log. A frame is one page, 4 KiB unless the file was
+// created with another size.
+const (
+	checkpointFrames = 1_000    // checkpoint when so many are not in the database yet
+	helpFrames       = 16_384   // beyond, the committer helps to finish
+	truncateBytes    = 64 << 20 // an idle log longer than this is cut
+	checkpointPause  = 100 * time.Millisecond
+	idleAfter        = 2 * time.Second
+)
+
+// checkpointer copies the log into the database from a goroutine and connection of
+// its own, so that no commit waits for it.
+//
+// While somebody commits all the time, such a checkpoint never catches up with the
+// end of the log, and the log never starts anew. Beyond helpFrames the committer
+// therefore copies the short rest itself, between two transactions.
+type checkpointer struct {
+	path string
+	conn *conn
+	log  *zap.Logger
+	wake chan struct{}
+	quit chan struct{}
+	wg   sync.WaitGroup
+	help atomic.Bool
+}
+
+func newCheckpointer(path, durability string, log *zap.Logger) (*checkpointer, error) {
+	c, err := dial(path, "rw")
+	if err != nil {
+		return nil, err
+	}
+	if err = setup(c); err == nil {
+		err = writerPragmas(c, durability)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &checkpointer{path: path, conn: c, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{})}, nil
+}
+
+func (k *checkpointer) start() {
+	k.wg.Add(1)
+	go k.loop()
+}
+
+// stop ends the goroutine after a last look: a long log is cut, for a quick start.
+func (k *checkpointer) stop() {
+	close(k.quit)
+	k.wg.Wait()
+	k.truncate()
+}
+
+// committed is called by the committer after each transaction.
+func (k *checkpointer) committed(writer *conn) {
+	if k.help.Swap(false) {
+		if _, err := checkpoint(writer, "PASSIVE"); err != nil {
+			k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
+		}
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *checkpointer) loop() {
+	defer k.wg.Done()
+	idle := time.NewTimer(idleAfter)
+	defer idle.Stop()
+	pause := time.NewTimer(checkpointPause)
+	defer pause.Stop()
+	for {
+		select {
+		case <-k.quit:
+			return
+		case <-idle.C:
+			k.truncate()
+			continue
+		case <-k.wake:
+		}
+		k.passive()
+		idle.Reset(idleAfter)
+		pause.Reset(checkpointPause)
+		select {
+		case <-k.quit:
+			return
+		case <-pause.C:
+		}
+	}
+}
+
+// passive copies what no reader prevents, once it is worth a sync of the database.
+func (k *checkpointer) passive() {
+	state, err := checkpoint(k.conn, "NOOP")
+	if err == nil && state.log-state.done >= checkpointFrames {
+		state, err = checkpoint(k.conn, "PASSIVE")
+	}
+	if err != nil {
+		k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
+		return
+	}
+	k.help.Store(state.log > helpFrames && state.log-state.done < helpFrames)
+}
+
+func (k *checkpointer) truncate() {
+	if walBytes(k.path) <= truncateBytes {
+		return
+	}
+	if _, err := checkpoint(k.conn, "TRUNCATE"); err != nil {
+		k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
+	}
+}
+
+// walState is what SQLite says of the log, in frames.
+type walState struct{ log, done int64 }
+
+func checkpoint(c *conn, mode string) (s walState, err error) {
+	err = c.one(fmt.Sprintf("PRAGMA wal_checkpoint(%s)", mode), nil, func(r row) {
+		s = walState{log: r.num(1), done: r.num(2)}
+	})
+	return s, err
+}
+
+func walBytes(path string) int64 { return fileBytes(path + "-wal") }
+
+func fileBytes(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

@@ -1,0 +1,179 @@
+package store
+
+import "errors"
+
+const sqlInsertEvent = `INSERT INTO gateway_events (rid, log_seq, seq, state_version, type, name, payload, detail, at)
+	VALUES (?,?,?,?,?,?,?,?,?)`
+
+// Append stores an event of a run and assigns its numbers: LogSeq, and, when it has
+// a Name, Seq and StateVersion. It also sets RunID and System. ev and its bytes
+// must not change afterwards. If the unit fails, the numbers are void and will be
+// given to other events. ErrNotFound if there is no such run.
+func (tx *Tx) Append(runID string, ev *Event) error {
+	k := tx.s.counters
+	c, err := tx.counter(runID)
+	if err != nil {
+		return err
+	}
+	ev.RunID, ev.System = runID, c.system
+	ev.LogSeq, ev.Seq, ev.StateVersion = c.nextLog, 0, 0
+	if ev.Name != "" {
+		ev.Seq, ev.StateVersion = c.nextSeq, k.version+1
+	}
+	_, err = tx.write(sqlInsertEvent, c.rid, ev.LogSeq, orNull(ev.Seq), orNull(ev.StateVersion), ev.Type,
+		orNull(ev.Name), orEmpty(ev.Payload), ev.Detail, ev.AtMs)
+	if err != nil {
+		return err
+	}
+	k.touch(c)
+	c.nextLog++
+	tx.appended++
+	if ev.Name != "" {
+		c.nextSeq++
+		k.version++
+		tx.events = append(tx.events, ev)
+	}
+	return nil
+}
+
+const eventColumns = "log_seq, seq, state_version, type, name, payload, detail, at"
+
+// eventRun is what a read of events needs of the run.
+type eventRun struct {
+	rid    int64
+	system bool
+	base   int64
+}
+
+func (v *View) eventRun(runID string) (e eventRun, err error) {
+	err = v.c.one(sqlCounterRun, []any{runID}, func(r row) {
+		e = eventRun{rid: r.num(0), base: r.num(1), system: r.bool(2)}
+	})
+	return e, err
+}
+
+// events collects rows of eventColumns. One allocation serves all of them.
+func (v *View) events(runID string, system bool, limit int, query string, args ...any) ([]*Event, error) {
+	var out []*Event
+	var block []Event
+	err := v.c.each(query, args, func(r row) error {
+		if len(block) == cap(block) {
+			block = make([]Event, 0, min(max(2*cap(block), 16), 512))
+		}
+		block = append(block, Event{
+			RunID: runID, System: system, LogSeq: r.num(0), Seq: r.num(1), StateVersion: r.num(2),
+			Type: r.str(3), Name: r.str(4), Payload: r.json(5), Detail: r.json(6), AtMs: r.num(7),
+		})
+		if out == nil {
+			out = make([]*Event, 0, min(limit, 1024))
+		}
+		out = append(out, &block[len(block)-1])
+		return nil
+	})
+	return out, err
+}
+
+// The seq index finds where to begin; from there the table itself is read in
+// order, which is faster than going through the index for each row.
+const sqlEventsAfter = `SELECT ` + eventColumns + ` FROM gateway_events
+	WHERE rid = ?1 AND log_seq >= (SELECT log_seq FROM gateway_events
+		WHERE rid = ?1 AND seq IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT 1)
+	AND seq IS NOT NULL ORDER BY log_seq LIMIT ?3`
+
+// EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in
+// order. ErrNotFound if there is no such run.
+func (v *View) EventsAfterSeq(runID string, afterSeq int64, limit int) ([]*Event, error) {
+	e, err := v.eventRun(runID)
+	if err != nil {
+		return nil, err
+	}
+	return v.events(runID, e.system, limit, sqlEventsAfter, e.rid, afterSeq, limit)
+}
+
+// EventsLog returns at most limit events of the whole log with a LogSeq above
+// afterLogSeq (-1: from the first), in order. ErrNotFound if there is no such run.
+func (v *View) EventsLog(runID string, afterLogSeq int64, limit int) ([]*Event, error) {
+	e, err := v.eventRun(runID)
+	if err != nil {
+		return nil, err
+	}
+	return v.events(runID, e.system, limit, "SELECT "+eventColumns+` FROM gateway_events
+		WHERE rid = ? AND log_seq > ? ORDER BY log_seq LIMIT ?`, e.rid, afterLogSeq, limit)
+}
+
+// EventBounds are the numbers of a run's pushed events.
+type EventBounds struct {
+	First   int64 // seq of the oldest; 0 when there is none
+	Last    int64 // seq of the newest; 0 when there is none
+	Next    int64 // seq that the next one will get
+	Count   int64
+	NextLog int64 // LogSeq that the next event will get, so also how many there are
+	System  bool
+}
+
+const (
+	sqlFirstSeq = "SELECT min(seq) FROM gateway_events WHERE rid = ? AND seq IS NOT NULL"
+	sqlSeqsTill = "SELECT count(*) FROM gateway_events WHERE rid = ? AND seq IS NOT NULL AND seq < ?"
+	sqlNthSeq   = `SELECT seq FROM gateway_events WHERE rid = ? AND seq IS NOT NULL
+		ORDER BY seq DESC LIMIT 1 OFFSET ?`
+)
+
+// EventBounds returns the bounds, or ErrNotFound if there is no such run.
+func (v *View) EventBounds(runID string) (b EventBounds, err error) {
+	e, err := v.eventRun(runID)
+	if err != nil {
+		return b, err
+	}
+	b.System = e.system
+	if b.First, err = v.c.number(sqlFirstSeq, e.rid); err != nil {
+		return b, err
+	}
+	if b.Last, err = v.c.number(sqlCounterSeq, e.rid); err != nil {
+		return b, err
+	}
+	if b.NextLog, err = v.c.number(sqlCounterLog, e.rid); err != nil {
+		return b, err
+	}
+	b.Next = max(b.Last+1, e.base)
+	if b.Last == 0 {
+		return b, nil
+	}
+	// Numbers have gaps only where a restore raised them, that is below base.
+	from := max(b.First, e.base)
+	if from > b.Last {
+		from = b.Last + 1
+	}
+	b.Count = b.Last - from + 1
+	if from > b.First {
+		below, err := v.c.number(sqlSeqsTill, e.rid, from)
+		if err != nil {
+			return b, err
+		}
+		b.Count += below
+	}
+	return b, nil
+}
+
+// WindowStart returns the seq of the window-th newest pushed event, of the oldest
+// one if there are fewer, and 0 if there is none or the window is 0. ErrNotFound if
+// there is no such run.
+func (v *View) WindowStart(runID string, window int) (int64, error) {
+	e, err := v.eventRun(runID)
+	if err != nil || window <= 0 {
+		return 0, err
+	}
+	last, err := v.c.number(sqlCounterSeq, e.rid)
+	if err != nil || last == 0 {
+		return 0, err
+	}
+	// Without a gap in between, counting back is enough (see EventBounds).
+	if start := last - int64(window) + 1; start >= max(e.base, 1) {
+		return start, nil
+	}
+	var start int64
+	err = v.c.one(sqlNthSeq, []any{e.rid, window - 1}, func(r row) { start = r.num(0) })
+	if errors.Is(err, ErrNotFound) {
+		return v.c.number(sqlFirstSeq, e.rid)
+	}
+	return start, err
+}

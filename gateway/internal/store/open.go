@@ -1,0 +1,96 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// A wait this long for a lock means that a foreign program holds it.
+const busyTimeout = 5 * time.Second
+
+// openWriter opens or creates the database for writing and migrates it. It looks
+// before it writes: a damaged or newer file stays as it is.
+func openWriter(path, durability string, now time.Time) (_ *conn, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrUnwritable)
+	}
+	c, err := dial(path, "rwc")
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if err := setup(c); err != nil {
+		return nil, openError(path, err)
+	}
+	version, err := checkSchema(c, path)
+	if err != nil {
+		return nil, err
+	}
+	if readOnly(c) {
+		return nil, fmt.Errorf("%s: %w: the file is read-only; make it writable by this user", path, ErrUnwritable)
+	}
+	mode, err := c.text("PRAGMA journal_mode = WAL")
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	if mode != "wal" {
+		return nil, fmt.Errorf("%s: %w: the file system does not allow a write-ahead log (journal mode stays %q)", path, ErrUnwritable, mode)
+	}
+	if err := writerPragmas(c, durability); err != nil {
+		return nil, openError(path, err)
+	}
+	if err := migrate(c, version, now); err != nil {
+		return nil, openError(path, err)
+	}
+	return c, nil
+}
+
+// setup sets what every connection needs.
+func setup(c *conn) error {
+	return c.script(fmt.Sprintf(`
+		PRAGMA busy_timeout = %d;
+		PRAGMA temp_store = MEMORY;
+		PRAGMA foreign_keys = ON;
+		PRAGMA trusted_schema = OFF;`, busyTimeout.Milliseconds()))
+}
+
+func writerPragmas(c *conn, durability string) error {
+	return c.script(fmt.Sprintf(`
+		PRAGMA synchronous = %s;
+		PRAGMA wal_autocheckpoint = 0;
+		PRAGMA cache_size = -65536;`, durability)) // both words are SQLite's own
+}
+
+func openReader(path string) (*conn, error) {
+	c, err := dial(path, "rw")
+	if err != nil {
+		return nil, err
+	}
+	err = setup(c)
+	if err == nil {
+		err = c.script("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192; PRAGMA query_only = ON;")
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// readOnly reports whether SQLite could open the file for reading only, which it
+// does without complaint.
+func readOnly(c *conn) bool {
+	ro, ok := c.dc.(interface {
+		IsReadOnly(schema string) (bool, error)
+	})
+	if !ok {
+		return false
+	}
+	is, err := ro.IsReadOnly("main")
+	return err == nil && is
+}

@@ -1,0 +1,179 @@
+package store
+
+import (
+	"strings"
+)
+
+const runColumns = `rid, run_id, parent_run_id, parent_node_id, parent_iteration, depth, workflow_key, workflow_name,
+	version, status, queued, system, input, output, error, config, created_by, source, idempotency_key, launch_hash,
+	seed, seq_base, last_position, generation, continued_to, created_at, started_at, finished_at, heartbeat_at, owner,
+	cancel_requested_at, pause_requested_at, failed_children`
+
+// openRun is the condition of the partial indexes over runs that have not ended.
+const openRun = "status NOT IN ('finished','failed','cancelled','continued')"
+
+func scanRun(r row) *Run {
+	return &Run{
+		RID: r.num(0), RunID: r.str(1), ParentRunID: r.str(2), ParentNodeID: r.str(3), ParentIteration: r.int(4),
+		Depth: r.int(5), WorkflowKey: r.str(6), WorkflowName: r.str(7), Version: r.str(8), Status: r.str(9),
+		Queued: r.bool(10), System: r.bool(11), Input: r.json(12), Output: r.json(13), Error: r.json(14),
+		Config: r.json(15), CreatedBy: r.json(16), Source: r.str(17), IdempotencyKey: r.str(18), LaunchHash: r.str(19),
+		Seed: r.num(20), SeqBase: r.num(21), LastPosition: r.num(22), Generation: r.num(23), ContinuedTo: r.str(24),
+		CreatedAtMs: r.num(25), StartedAtMs: r.num(26), FinishedAtMs: r.num(27), HeartbeatAtMs: r.num(28),
+		Owner: r.str(29), CancelRequestedMs: r.num(30), PauseRequestedMs: r.num(31), FailedChildren: r.json(32),
+	}
+}
+
+const sqlInsertRun = `INSERT INTO gateway_runs (
+	run_id, parent_run_id, parent_node_id, parent_iteration, depth, workflow_key, workflow_name,
+	version, status, queued, system, input, output, error, config, created_by, source, idempotency_key, launch_hash,
+	seed, seq_base, last_position, generation, continued_to, created_at, started_at, finished_at, heartbeat_at, owner,
+	cancel_requested_at, pause_requested_at, failed_children)
+	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+
+// InsertRun stores a new run and sets its RID. ErrExists if the id, or the
+// idempotency key within the workflow, is taken.
+func (tx *Tx) InsertRun(r *Run) error {
+	rid, err := tx.insert(sqlInsertRun,
+		r.RunID, orNull(r.ParentRunID), orNull(r.ParentNodeID), r.ParentIteration, r.Depth, r.WorkflowKey, r.WorkflowName,
+		r.Version, r.Status, r.Queued, r.System, orEmpty(r.Input), r.Output, r.Error, orEmpty(r.Config), orEmpty(r.CreatedBy),
+		sourceOr(r.Source), orNull(r.IdempotencyKey), r.LaunchHash,
+		r.Seed, r.SeqBase, r.LastPosition, r.Generation, orNull(r.ContinuedTo), r.CreatedAtMs, orNull(r.StartedAtMs),
+		orNull(r.FinishedAtMs), orNull(r.HeartbeatAtMs), orNull(r.Owner),
+		orNull(r.CancelRequestedMs), orNull(r.PauseRequestedMs), r.FailedChildren)
+	if err != nil {
+		return asExists(err)
+	}
+	r.RID = rid
+	tx.s.counters.add(r.RunID, counter{rid: rid, system: r.System, nextSeq: max(1, r.SeqBase)})
+	return nil
+}
+
+func sourceOr(source string) string {
+	if source == "" {
+		return "gateway"
+	}
+	return source
+}
+
+const sqlUpdateRun = `UPDATE gateway_runs SET
+	version = ?, status = ?, queued = ?, output = ?, error = ?, config = ?, last_position = ?, generation = ?,
+	continued_to = ?, started_at = ?, finished_at = ?, heartbeat_at = ?, owner = ?, cancel_requested_at = ?,
+	pause_requested_at = ?, failed_children = ?
+	WHERE rid = ?`
+
+// UpdateRun stores what may change of a run, found by RID: everything but its
+// identity, its launch (parent, workflow, input, launcher, source, keys, seed,
+// creation time) and SeqBase. ErrNotFound if it was deleted.
+func (tx *Tx) UpdateRun(r *Run) error {
+	return tx.mustWrite(sqlUpdateRun,
+		r.Version, r.Status, r.Queued, r.Output, r.Error, orEmpty(r.Config), r.LastPosition, r.Generation,
+		orNull(r.ContinuedTo), orNull(r.StartedAtMs), orNull(r.FinishedAtMs), orNull(r.HeartbeatAtMs), orNull(r.Owner),
+		orNull(r.CancelRequestedMs), orNull(r.PauseRequestedMs), r.FailedChildren, r.RID)
+}
+
+// Run returns a run, or ErrNotFound.
+func (v *View) Run(runID string) (*Run, error) {
+	return get(v, "SELECT "+runColumns+" FROM gateway_runs WHERE run_id = ?", []any{runID}, scanRun)
+}
+
+// RunByIdempotency returns the run launched under a key, or ErrNotFound.
+func (v *View) RunByIdempotency(workflow, key string) (*Run, error) {
+	return get(v, "SELECT "+runColumns+" FROM gateway_runs WHERE workflow_key = ? AND idempotency_key = ?",
+		[]any{workflow, key}, scanRun)
+}
+
+// Children returns the runs launched by a run, oldest first.
+func (v *View) Children(runID string) ([]*Run, error) {
+	return list(v, "SELECT "+runColumns+" FROM gateway_runs WHERE parent_run_id = ? ORDER BY rid", []any{runID}, scanRun)
+}
+
+// OpenRuns returns every run that has not ended, oldest first.
+func (v *View) OpenRuns() ([]*Run, error) {
+	return list(v, "SELECT "+runColumns+" FROM gateway_runs WHERE "+openRun+" ORDER BY created_at, rid", nil, scanRun)
+}
+
+// RunFilter selects runs. Zero fields do not restrict.
+type RunFilter struct {
+	Limit         int // 0: no limit
+	Offset        int
+	Statuses      []string
+	Workflow      string
+	ParentRunID   string
+	IncludeSystem bool
+}
+
+// Runs returns the selected runs, newest first.
+func (v *View) Runs(f RunFilter) ([]*Run, error) {
+	var where []string
+	var args []any
+	if f.Workflow != "" {
+		where, args = append(where, "workflow_key = ?"), append(args, f.Workflow)
+	}
+	if f.ParentRunID != "" {
+		where, args = append(where, "parent_run_id = ?"), append(args, f.ParentRunID)
+	}
+	if len(f.Statuses) > 0 {
+		statuses := f.Statuses[:min(len(f.Statuses), maxStatuses)]
+		where = append(where, "status IN (?"+strings.Repeat(",?", len(statuses)-1)+")")
+		for _, s := range statuses {
+			args = append(args, s)
+		}
+	}
+	if !f.IncludeSystem {
+		where = append(where, "system = 0")
+	}
+	query := "SELECT " + runColumns + " FROM gateway_runs"
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	limit := f.Limit
+	if limit <= 0 {
+		limit = -1
+	}
+	query += " ORDER BY created_at DESC, rid DESC LIMIT ? OFFSET ?"
+	return list(v, query, append(args, limit, max(0, f.Offset)), scanRun)
+}
+
+// There are ten run statuses; more values in a filter can only repeat. The bound
+// also keeps the number of different statements small.
+const maxStatuses = 16
+
+// CountRuns returns how many runs have each status, system runs excepted.
+func (v *View) CountRuns() (map[string]int, error) {
+	counts := map[string]int{}
+	err := v.c.each("SELECT status, count(*) FROM gateway_runs WHERE system = 0 GROUP BY status", nil, func(r row) error {
+		counts[r.str(0)] = r.int(1)
+		return nil
+	})
+	return counts, err
+}
+
+// EndedBefore returns the ids of runs that ended before a time, oldest first, for
+// retention.
+func (v *View) EndedBefore(ms int64, limit int) ([]string, error) {
+	var ids []string
+	err := v.c.each(`SELECT run_id FROM gateway_runs WHERE finished_at < ? AND NOT `+openRun+`
+		ORDER BY finished_at LIMIT ?`, []any{ms, limit}, func(r row) error {
+		ids = append(ids, r.str(0))
+		return nil
+	})
+	return ids, err
+}
+
+// DeleteRun removes an ended run and all that belongs to it. ErrNotFound, or
+// ErrOpenRun if it has not ended. The state version does not go back.
+func (tx *Tx) DeleteRun(runID string) error {
+	n, err := tx.write("DELETE FROM gateway_runs WHERE run_id = ? AND NOT "+openRun, runID)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		if _, err := tx.View.rid(runID); err != nil {
+			return err
+		}
+		return ErrOpenRun
+	}
+	tx.s.counters.drop(runID)
+	return nil
+}
