@@ -120,6 +120,17 @@ type Signal struct {
 	ByKey         bool
 }
 
+// Wait is a row of gateway_waits: a node that waits for a signal. CorrelationID ""
+// is stored as NULL.
+type Wait struct {
+	RunID         string // filled by reads
+	WorkflowKey   string // likewise
+	NodeID        string
+	Iteration     int
+	Name          string
+	CorrelationID string
+}
+
 // Wake is a run with the time at which its earliest node wants attention.
 type Wake struct {
 	RunID string

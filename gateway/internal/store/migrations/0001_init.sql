@@ -45,6 +45,8 @@ CREATE INDEX gateway_runs_open ON gateway_runs (status, created_at) WHERE status
 CREATE INDEX gateway_runs_parent ON gateway_runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX gateway_runs_workflow ON gateway_runs (workflow_key, created_at DESC);
 CREATE UNIQUE INDEX gateway_runs_idempotency ON gateway_runs (workflow_key, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX gateway_runs_version ON gateway_runs (version) WHERE version <> '' AND status NOT IN ('finished','failed','cancelled','continued');
+CREATE INDEX gateway_runs_finished ON gateway_runs (finished_at) WHERE finished_at IS NOT NULL;
 
 -- The journal. position is the order in which nodes settled; replay follows it.
 CREATE TABLE gateway_nodes (
