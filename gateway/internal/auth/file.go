@@ -29,8 +29,8 @@ type Grant struct {
 	Role        string   `json:"role"`
 	Scopes      []string `json:"scopes"`
 	UserID      string   `json:"userId,omitempty"`
-	IssuedAtMs  int64    `json:"issuedAtMs"`
-	ExpiresAtMs int64    `json:"expiresAtMs"`
+	IssuedAtMs  int64    `json:"issuedAtMs,omitempty"`
+	ExpiresAtMs int64    `json:"expiresAtMs,omitempty"` // 0: never
 	Secret      string   `json:"secret,omitempty"`
 	TokenHash   string   `json:"tokenHash,omitempty"`
 	RevokedAtMs int64    `json:"revokedAtMs,omitempty"`
@@ -47,8 +47,8 @@ type ActionToken struct {
 	TokenID     string   `json:"tokenId"`
 	ActionID    string   `json:"actionId"`
 	Scopes      []string `json:"scopes"`
-	IssuedAtMs  int64    `json:"issuedAtMs"`
-	ExpiresAtMs int64    `json:"expiresAtMs"`
+	IssuedAtMs  int64    `json:"issuedAtMs,omitempty"`
+	ExpiresAtMs int64    `json:"expiresAtMs,omitempty"` // 0: never
 	RevokedAtMs int64    `json:"revokedAtMs,omitempty"`
 	Sealed      string   `json:"sealed,omitempty"`
 
@@ -270,15 +270,15 @@ func stringsOf(raw json.RawMessage) []string {
 	return out
 }
 
-// intOf reads a number, or 0 when there is none, or bad when it is something else.
+// intOf reads a positive number, or 0 when there is none, or bad when it is
+// something else.
 func intOf(raw json.RawMessage, bad int64) int64 {
 	if len(raw) == 0 || string(raw) == "null" {
 		return 0
 	}
 	var v float64
-	if json.Unmarshal(raw, &v) != nil {
+	if json.Unmarshal(raw, &v) != nil || v < 1 {
 		return bad
 	}
-	const far = 1 << 53
-	return int64(min(max(v, -far), far))
+	return int64(min(v, 1<<53))
 }
