@@ -39,7 +39,7 @@ const (
 	DefaultRingBytes  = 256 << 20
 	DefaultMaxLag     = 100_000
 	DefaultLagBytes   = 64 << 20
-	DefaultPlainRing  = 16_384
+	DefaultPlainRing  = 65_536
 	DefaultPlainBytes = 64 << 20
 	DefaultChunk      = 512
 	DefaultReads      = 4

@@ -18,7 +18,8 @@ type plainRing struct {
 
 	all   []*PlainCursor            // cursors without a filter
 	byRun map[string][]*PlainCursor // filtered cursors, by every run they want
-	woken []*PlainCursor            // collected by publish, called by wakePending
+	held  map[*PlainCursor]struct{}
+	woken []*PlainCursor // collected by publish, called by wakePending
 }
 
 func (p *plainRing) init(limit int) {
@@ -26,6 +27,7 @@ func (p *plainRing) init(limit int) {
 	p.buf = make([]*store.Event, min(limit, 64))
 	p.tail, p.head = 1, 1
 	p.byRun = make(map[string][]*PlainCursor)
+	p.held = make(map[*PlainCursor]struct{})
 }
 
 func (p *plainRing) at(pos int64) **store.Event { return &p.buf[pos%int64(len(p.buf))] }
@@ -83,7 +85,15 @@ func (p *plainRing) publish(events []*store.Event, maxBytes int64) {
 	for _, c := range p.all {
 		p.want(c, first)
 	}
+	for c := range p.held {
+		if !c.nagged && p.overHalf(c) {
+			c.nagged = true
+			p.woken = append(p.woken, c)
+		}
+	}
 }
+
+func (p *plainRing) overHalf(c *PlainCursor) bool { return int(p.head-c.pending) >= p.limit/2 }
 
 // want notes the first position that c has not read and needs.
 func (p *plainRing) want(c *PlainCursor, pos int64) {
@@ -126,6 +136,8 @@ type PlainCursor struct {
 	pending int64          // first wanted position not read; 0: none
 	index   int            // in plainRing.all, when there is no filter
 	filter  map[string]int // wanted runs, with the index in plainRing.byRun
+	holds   int
+	nagged  bool // woken because half of the ring waits, although held
 	closed  bool
 }
 
@@ -175,6 +187,10 @@ func (c *PlainCursor) Next(dst []*store.Event) (int, error) {
 	if c.pending < p.tail {
 		return 0, ErrFellOff
 	}
+	if c.holds > 0 && !p.overHalf(c) {
+		c.nagged = false
+		return 0, nil
+	}
 	n := 0
 	for ; c.pending < p.head && n < len(dst); c.pending++ {
 		ev := *p.at(c.pending)
@@ -186,10 +202,50 @@ func (c *PlainCursor) Next(dst []*store.Event) (int, error) {
 		dst[n] = ev
 		n++
 	}
-	if c.pending == p.head {
+	if c.pending == p.head && c.holds == 0 {
 		c.pending = 0
 	}
 	return n, nil
+}
+
+// Hold stops the cursor until as many calls of Release: Next has nothing, and what
+// is published meanwhile is kept whatever the filter says, so that a filter set
+// before Release applies to it. A cursor that is held so long that half of the ring
+// waits for it reads on. Hold and Release may be called from any goroutine.
+func (c *PlainCursor) Hold() {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.holds++
+	if !c.closed {
+		p.held[c] = struct{}{}
+	}
+	if c.pending == 0 {
+		c.pending = p.head
+	}
+}
+
+// Release undoes one Hold. The owner must call Next afterwards; there is no wake.
+func (c *PlainCursor) Release() {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.holds--; c.holds > 0 {
+		return
+	}
+	delete(p.held, c)
+	c.nagged = false
+	if c.pending == p.head {
+		c.pending = 0
+	}
+}
+
+// Drained reports whether everything published has been read.
+func (c *PlainCursor) Drained() bool {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return c.pending == 0
 }
 
 // Detach ends the cursor. A wake that was under way may still arrive afterwards.
@@ -200,6 +256,7 @@ func (c *PlainCursor) Detach() {
 	if !c.closed {
 		c.closed = true
 		p.remove(c)
+		delete(p.held, c)
 	}
 }
 

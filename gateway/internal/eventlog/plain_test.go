@@ -117,3 +117,43 @@ func TestPlainResize(t *testing.T) {
 	_, err := c.Next(make([]*store.Event, 1))
 	require.ErrorIs(t, err, ErrFellOff)
 }
+
+func TestPlainHold(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{PlainRing: 100})
+	woken := 0
+	c := l.AttachPlain(func() { woken++ })
+	c.Filter([]string{"a"})
+	c.Hold()
+	c.Hold()
+	l.Publish(m.commit("new", 2))
+	require.Empty(t, plainVersions(t, c))
+	require.False(t, c.Drained())
+	c.Filter([]string{"a", "new"})
+	c.Release()
+	require.Empty(t, plainVersions(t, c))
+	c.Release()
+	require.Equal(t, seqs(1, 2), plainVersions(t, c), "kept although nobody wanted them yet")
+	require.True(t, c.Drained())
+
+	c.Hold()
+	c.Release()
+	require.True(t, c.Drained())
+	woken = 0
+	c.Hold()
+	l.Publish(m.commit("other", 60))
+	require.Equal(t, 1, woken, "woken although held: half of the ring waits")
+	require.Empty(t, plainVersions(t, c))
+	require.False(t, c.Drained())
+	l.Publish(m.commit("a", 10))
+	require.Empty(t, plainVersions(t, c), "held again")
+	l.Publish(m.commit("other", 60))
+	require.Equal(t, 2, woken)
+	c.Release()
+	require.Equal(t, seqs(63, 72), plainVersions(t, c))
+	require.True(t, c.Drained())
+	c.Hold()
+	c.Detach()
+	c.Release()
+	require.Empty(t, l.plain.held)
+}

@@ -85,3 +85,10 @@ func (l *Log) window(runID string) *run {
 	}
 	return r
 }
+
+// Barrier waits for a Publish under way. An event that a cursor's Opened knows of
+// is then also in the plain ring.
+func (l *Log) Barrier() {
+	l.publishMu.Lock()
+	defer l.publishMu.Unlock()
+}
