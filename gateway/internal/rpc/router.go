@@ -1,0 +1,222 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// Transports as metrics and audit rows name them.
+const (
+	TransportHTTP = "http"
+	TransportWS   = "ws"
+)
+
+// MaxInFlight bounds the calls of all clients that run at once. Further ones are
+// told to come back, so that a burst costs bounded memory.
+const MaxInFlight = 8_192
+
+// Call is one request, whatever brought it.
+type Call struct {
+	Principal *auth.Principal
+	Method    string          // as sent: aliases matter to method grants
+	Params    json.RawMessage // anything but an object counts as {}
+	Remote    string          // client address, for the audit
+	Transport string          // TransportHTTP or TransportWS
+	Conn      Conn            // nil on HTTP
+	RequestID string          // the frame's id, for the log
+}
+
+// Conn is what methods may do to the socket a call came from. Its methods are
+// called from the goroutine of Dispatch.
+type Conn interface {
+	// OpenRunStream attaches a stream. Its frames follow the response.
+	OpenRunStream(ctx context.Context, runID string, after *int64) (StreamOpened, *wire.Error)
+	// Subscribe adds a run to the socket's event filter if it has one (Q8).
+	Subscribe(runID string)
+}
+
+// StreamOpened answers streamRunEvents.
+type StreamOpened struct {
+	StreamID   string
+	AfterSeq   *int64 // nil: live only
+	CurrentSeq int64
+}
+
+// Observation is what the metrics want to know of a finished call.
+type Observation struct {
+	Transport string
+	Method    string // canonical name, "unknown" for names outside the index
+	Code      string // "" on success
+	Duration  time.Duration
+}
+
+// Deps are what the methods work on. Engine, Store and Logger are required.
+type Deps struct {
+	Engine *engine.Engine
+	Store  *store.Store
+	Logger *zap.Logger
+	Now    func() time.Time // nil: time.Now
+	// Identity describes the gateway to clients; called for every health call.
+	Identity func() wire.Identity
+	// Observe is told of every finished call; may be nil. Must not block.
+	Observe func(Observation)
+	// Decided, Signalled and Launched count outcomes; may be nil. Must not block.
+	Counters Counters
+}
+
+// Counters are the business counters of the metrics; each function may be nil.
+type Counters struct {
+	Launched  func(workflow, source string)
+	Decided   func(outcome string)
+	Signalled func(outcome string)
+}
+
+type handler func(ctx context.Context, c *Call, p params) (any, error)
+
+// Router dispatches calls. Safe for concurrent use.
+type Router struct {
+	deps     Deps
+	now      func() time.Time
+	handlers map[string]handler // by canonical name
+	slots    chan struct{}
+	hello    *helloCache
+	scrub    scrubber
+}
+
+// New returns a router.
+func New(deps Deps) *Router {
+	r := &Router{deps: deps, now: deps.Now, slots: make(chan struct{}, MaxInFlight)}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.deps.Logger == nil {
+		r.deps.Logger = zap.NewNop()
+	}
+	r.hello = newHelloCache(r.buildHello, deps.Store.StateVersion)
+	r.handlers = map[string]handler{
+		wire.MethodLaunchRun:       r.launchRun,
+		wire.MethodResumeRun:       r.resumeRun,
+		wire.MethodPauseRun:        r.pauseRun,
+		wire.MethodCancelRun:       r.cancelRun,
+		wire.MethodSubmitApproval:  r.submitApproval,
+		wire.MethodSubmitSignal:    r.submitSignal,
+		wire.MethodGetRun:          r.getRun,
+		wire.MethodListRuns:        r.listRuns,
+		wire.MethodListWorkflows:   r.listWorkflows,
+		wire.MethodListApprovals:   r.listApprovals,
+		wire.MethodListNodeStates:  r.listNodeStates,
+		wire.MethodStreamRunEvents: r.streamRunEvents,
+		wire.MethodGetNodeOutput:   r.getNodeOutput,
+		wire.MethodHealth:          r.health,
+		"listRunDescendants":       r.listRunDescendants,
+		"attempts.list":            r.attemptsList,
+		"attempts.get":             r.attemptsGet,
+	}
+	return r
+}
+
+// Dispatch answers a call: limits, then the scope, then the method. Nothing is read
+// or written for a caller without the scope. A panic of a method is logged under an
+// incident number and answered as SERVER_ERROR.
+func (r *Router) Dispatch(ctx context.Context, c *Call) (payload json.RawMessage, failure *wire.Error) {
+	start := r.now()
+	m := wire.ResolveMethod(c.Method)
+	defer func() {
+		if v := recover(); v != nil {
+			payload, failure = nil, r.incident(c, fmt.Errorf("panic: %v", v), zap.ByteString("stack", debug.Stack()))
+		}
+		r.observe(m, c, failure, start)
+	}()
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	default:
+		return nil, wire.Errorf(wire.CodeUnavailable, "The gateway is busy; try again.").With("retryable", true)
+	}
+	if c.Principal == nil {
+		return nil, wire.Errorf(wire.CodeUnauthorized, "A bearer token is required")
+	}
+	if !c.Principal.AllowsMethod(m, c.Method) {
+		return nil, wire.MissingScope(m.Scope, c.Method)
+	}
+	if c.Conn == nil {
+		if refusal := m.HTTPRefusal(c.Method); refusal != nil {
+			return nil, refusal
+		}
+	}
+	h, ok := r.handlers[m.Name]
+	if !ok {
+		return nil, missing(m, c.Method)
+	}
+	result, err := h(ctx, c, parseParams(c.Params))
+	if err != nil {
+		return nil, r.failure(ctx, c, err)
+	}
+	b, err := encode(result)
+	if err != nil {
+		return nil, r.failure(ctx, c, fmt.Errorf("encode %s: %w", m.Name, err))
+	}
+	return b, nil
+}
+
+// Observe counts a call that was refused before it reached Dispatch.
+func (r *Router) observe(m wire.Method, c *Call, failure *wire.Error, start time.Time) {
+	if r.deps.Observe == nil {
+		return
+	}
+	o := Observation{Transport: c.Transport, Method: "unknown", Duration: r.now().Sub(start)}
+	if m.Known {
+		o.Method = m.Name
+	}
+	if failure != nil {
+		o.Code = failure.Code
+	}
+	r.deps.Observe(o)
+}
+
+// missing is the answer to a method that has no handler: a name nobody knows, or
+// one of the protocol that this version does not offer.
+func missing(m wire.Method, nameAsSent string) *wire.Error {
+	if ext, ok := bytes.CutPrefix([]byte(nameAsSent), []byte("ext.")); ok && len(ext) > 0 {
+		return wire.Errorf(wire.CodeExtensionNotFound, "Unknown extension method: %s", nameAsSent).With("method", nameAsSent)
+	}
+	if m.Known && m.Name != wire.MethodConnect {
+		return wire.Errorf(wire.CodeMethodNotFound, "%s is not available in this version of the gateway", nameAsSent)
+	}
+	return wire.UnknownMethod(nameAsSent)
+}
+
+// encode marshals without escaping the characters that only matter inside HTML.
+func encode(v any) (json.RawMessage, error) {
+	if raw, ok := v.(json.RawMessage); ok {
+		return raw, nil
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// incident logs what must not leave the process and returns what may.
+func (r *Router) incident(c *Call, err error, more ...zap.Field) *wire.Error {
+	id := uuid.NewString()
+	fields := append([]zap.Field{zap.String("incident", id), zap.String("method", c.Method),
+		zap.String("transport", c.Transport), zap.String("request_id", c.RequestID), zap.Error(err)}, more...)
+	r.deps.Logger.Error("request failed", fields...)
+	return wire.Errorf(wire.CodeServerError, "Internal error; the log has it as incident %s.", id).With("incident", id)
+}

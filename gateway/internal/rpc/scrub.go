@@ -1,0 +1,97 @@
+package rpc
+
+import (
+	"encoding/json"
+	"regexp"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+)
+
+// scrubber removes what tells of the server from the text of failures (Q33).
+type scrubber struct{}
+
+// absolutePath matches an absolute path of a file system in running text: below the
+// usual top folders only, so that routes such as /v1/users stay legible.
+var absolutePath = regexp.MustCompile(`(?:file://)?(?:/(?:home|Users|root|var|tmp|opt|usr|etc|srv|mnt|data|workspace|work|app|private|Volumes|nix|proc|run)(?:/[^\s/:'"()<>,;]+)*/|[A-Za-z]:\\(?:[^\s\\:'"()<>,;]+\\)*)([^\s/\\:'"()<>,;]*)`)
+
+func (scrubber) text(s string) string {
+	return absolutePath.ReplaceAllString(s, "$1")
+}
+
+// wireFailure is a failure as clients see it: no stack, no absolute path.
+type wireFailure struct {
+	Name    string         `json:"name,omitempty"`
+	Message string         `json:"message"`
+	Code    string         `json:"code,omitempty"`
+	Details map[string]any `json:"details,omitempty"`
+	Cause   *wireFailure   `json:"cause,omitempty"`
+}
+
+// maxCauses bounds how deep a chain of causes is shown.
+const maxCauses = 8
+
+func (s scrubber) failure(f *program.Failure, depth int) *wireFailure {
+	if f == nil || depth > maxCauses {
+		return nil
+	}
+	w := &wireFailure{Name: f.Name, Message: s.text(f.Message), Code: f.Code, Cause: s.failure(f.Cause, depth+1)}
+	if len(f.Details) > 0 {
+		w.Details = make(map[string]any, len(f.Details))
+		for k, v := range f.Details {
+			w.Details[k] = s.value(v)
+		}
+	}
+	if w.Name == "" {
+		w.Name = "Error"
+	}
+	return w
+}
+
+// value scrubs the texts inside decoded JSON; keys that hold stacks are dropped.
+func (s scrubber) value(v any) any {
+	switch v := v.(type) {
+	case string:
+		return s.text(v)
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = s.value(v[i])
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			if k != "stack" {
+				out[k] = s.value(e)
+			}
+		}
+		return out
+	}
+	return v
+}
+
+// decode reads a stored failure; nil when there is none or it cannot be read.
+func (s scrubber) decode(raw json.RawMessage) *wireFailure {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil
+	}
+	var f program.Failure
+	if json.Unmarshal(raw, &f) != nil {
+		return &wireFailure{Name: "Error", Message: "unreadable error"}
+	}
+	return s.failure(&f, 0)
+}
+
+// failureText is errorJson: the JSON text of a stored failure.
+func (s scrubber) failureText(raw json.RawMessage) *string {
+	f := s.decode(raw)
+	if f == nil {
+		return nil
+	}
+	b, err := encode(f)
+	if err != nil {
+		return nil
+	}
+	text := string(b)
+	return &text
+}

@@ -1,0 +1,10 @@
+package gateway
+
+// Version is what this gateway calls itself: identity.version on the wire, the
+// build information metric and the version command. A release sets it with
+// -ldflags "-X github.com/smithersai/caddy-smithers/gateway.Version=1.2.3".
+var Version = "0.1.0-dev"
+
+// product stands beside the version in identity, so that a client can tell this
+// gateway from others that speak the protocol.
+const product = "caddy-smithers"
