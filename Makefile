@@ -1,0 +1,34 @@
+# `make` alone lists what there is. Everything needs Go; what needs more says so.
+.DEFAULT_GOAL := help
+.PHONY: help build test race unit e2e lint fmt fuzz bench bench-micro clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+build: ## compile bin/smithers-gateway with xcaddy
+	go run ./xcaddy build
+
+test: ## all tests: race detector, units and fuzz seeds, both builds, the binary from outside
+	@sh .ci/test
+
+race unit e2e: ## one part of the tests
+	@sh .ci/test $@
+
+lint: ## gofmt, vet, staticcheck, go mod tidy, import order, govulncheck
+	@sh .ci/lint
+
+fmt: ## format all Go code
+	gofmt -s -w .
+
+fuzz: ## every fuzz target for FUZZTIME (default 30s) each
+	@sh .ci/fuzz
+
+bench: ## load the built binary: commits, deliveries and runs a second (about a minute)
+	go run ./xcaddy build --plain
+	cd bench && go run ./cmd/load -binary ../bin/smithers-gateway
+
+bench-micro: ## the Go benchmarks of the packages
+	go test -run '^$$' -bench . -benchmem -timeout 20m ./gateway/...
+
+clean: ## remove what the other targets made
+	rm -rf bin dist
