@@ -1,0 +1,91 @@
+package jsmod
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	lib "modernc.org/libquickjs"
+	"modernc.org/quickjs"
+)
+
+// minimumVM is what a VM is assumed to need before it has run, and what every turn
+// may add even when the budget is used up.
+const minimumVM = 2 << 20
+
+// errMemoryBudget says that all VMs together use what vm_memory_total allows.
+var errMemoryBudget = errors.New("the memory for workflows (vm_memory_total) is used up")
+
+// budget counts the bytes of all VMs.
+type budget struct {
+	total   int64
+	used    atomic.Int64
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced when memory becomes free
+}
+
+// admit waits until another VM fits.
+func (b *budget) admit(ctx context.Context) error {
+	for {
+		b.mu.Lock()
+		changed := b.changed
+		b.mu.Unlock()
+		if b.used.Load()+minimumVM <= b.total {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errors.Join(errMemoryBudget, ctx.Err())
+		}
+	}
+}
+
+// update replaces what one VM was counted with.
+func (b *budget) update(before, after int64) {
+	if before == after {
+		return
+	}
+	b.used.Add(after - before)
+	if after < before {
+		b.mu.Lock()
+		close(b.changed)
+		b.changed = make(chan struct{})
+		b.mu.Unlock()
+	}
+}
+
+// limit is what a VM that uses used bytes now may grow to in its next turn. As
+// many turns run at once as there are workers, so the total is overstepped by a
+// known amount at most.
+func (b *budget) limit(used, each int64) int64 {
+	left := max(b.total-b.used.Load(), minimumVM)
+	return min(each, used+left)
+}
+
+// runtimePointer finds the engine's runtime behind a VM, 0 when this version of
+// the package keeps it elsewhere. The package offers no way to ask for the memory
+// in use.
+func runtimePointer(vm *quickjs.VM) uintptr {
+	rt := reflect.ValueOf(vm).Elem().FieldByName("runtime")
+	if !rt.IsValid() || rt.Kind() != reflect.Pointer || rt.IsNil() {
+		return 0
+	}
+	p := rt.Elem().FieldByName("cRuntime")
+	if !p.IsValid() || p.Kind() != reflect.Uintptr {
+		return 0
+	}
+	return uintptr(p.Uint())
+}
+
+// heapBytes reads the bytes in use from a runtime. Must not run beside a turn.
+func heapBytes(rt uintptr) int64 {
+	if rt == 0 {
+		return minimumVM
+	}
+	p := *(**lib.TJSRuntime)(unsafe.Pointer(&rt))
+	return int64(p.Fmalloc_ctx.Fmalloc_state.Fmalloc_size)
+}

@@ -1,0 +1,171 @@
+package jsmod
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Defaults of HostOptions.
+const (
+	DefaultMemoryLimit  = 64 << 20
+	DefaultMemoryTotal  = 2 << 30
+	DefaultTimeLimit    = 10 * time.Second
+	DefaultMaxAbandoned = 8
+	abandonGrace        = 2 * time.Second
+	compileLimit        = 60 * time.Second
+)
+
+// HostOptions tune a Host. Zero values mean the defaults.
+type HostOptions struct {
+	MemoryLimit  int64         // bytes one VM may use
+	MemoryTotal  int64         // bytes all VMs may use together
+	TimeLimit    time.Duration // computing without a pause
+	MaxAbandoned int           // abandoned VMs after which OnAbandoned is told that the limit is reached
+	// Env is what process.env holds, nothing else.
+	Env map[string]string
+	// Exec are the programs that exec may run, by name as found on PATH or by
+	// absolute path.
+	Exec []string
+	// HTTPClient does the requests of fetch; nil means a client of the host's own.
+	HTTPClient *http.Client
+	Logger     *zap.Logger
+	// OnAbandoned is called, from any goroutine, each time a VM is abandoned, with the
+	// number of VMs abandoned so far and whether MaxAbandoned is reached.
+	OnAbandoned func(abandoned int, limitReached bool)
+}
+
+// ErrClosed is returned by everything that needs a Host which was closed.
+var ErrClosed = errors.New("jsmod: the script host is closed")
+
+// Host owns what all script modules share: the limited number of computing slots,
+// the memory budget, the compiled prelude. Safe for concurrent use.
+type Host struct {
+	options HostOptions
+	logger  *zap.Logger
+	grace   time.Duration // how long an interrupted VM may take to return
+	prelude *prelude
+	env     string // process.env as JSON
+	client  *http.Client
+
+	jobs   chan *job
+	ctx    context.Context // ends at Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	memory    budget
+	liveVMs   atomic.Int64
+	abandoned atomic.Int64
+
+	mu      sync.Mutex
+	modules map[*Module]struct{}
+	closed  bool
+}
+
+// NewHost starts a host: GOMAXPROCS idle goroutines and the compiled prelude.
+func NewHost(options HostOptions) (*Host, error) {
+	if options.MemoryLimit <= 0 {
+		options.MemoryLimit = DefaultMemoryLimit
+	}
+	if options.MemoryTotal <= 0 {
+		options.MemoryTotal = DefaultMemoryTotal
+	}
+	if options.TimeLimit <= 0 {
+		options.TimeLimit = DefaultTimeLimit
+	}
+	if options.MaxAbandoned <= 0 {
+		options.MaxAbandoned = DefaultMaxAbandoned
+	}
+	if options.Logger == nil {
+		options.Logger = zap.NewNop()
+	}
+	env, err := encodeEnv(options.Env)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{
+		options: options,
+		logger:  options.Logger,
+		grace:   abandonGrace,
+		env:     env,
+		client:  options.HTTPClient,
+		jobs:    make(chan *job),
+		modules: map[*Module]struct{}{},
+	}
+	h.memory.total = options.MemoryTotal
+	h.memory.changed = make(chan struct{})
+	if h.client == nil {
+		h.client = newHTTPClient()
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	for range runtime.GOMAXPROCS(0) {
+		h.startWorker()
+	}
+	if h.prelude, err = h.compilePrelude(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// Close ends the host's goroutines and frees pooled VMs. Machines still open fail
+// at their next turn; they free their own VM when they are closed.
+func (h *Host) Close() {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return
+	}
+	h.closed = true
+	modules := h.modules
+	h.modules = nil
+	h.mu.Unlock()
+	for m := range modules {
+		m.pool.close()
+	}
+	h.cancel()
+	h.wg.Wait()
+	if h.options.HTTPClient == nil {
+		h.client.CloseIdleConnections()
+	}
+}
+
+// Stats of a host, for metrics and health.
+type Stats struct {
+	VMs         int   // live, pooled ones included
+	Abandoned   int   // still running after they were given up
+	MemoryBytes int64 // used by all VMs at the end of their last turn
+	MemoryTotal int64
+}
+
+// Stats returns the current figures.
+func (h *Host) Stats() Stats {
+	return Stats{
+		VMs:         int(h.liveVMs.Load()),
+		Abandoned:   int(h.abandoned.Load()),
+		MemoryBytes: h.memory.used.Load(),
+		MemoryTotal: h.memory.total,
+	}
+}
+
+func (h *Host) adopt(m *Module) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return ErrClosed
+	}
+	h.modules[m] = struct{}{}
+	return nil
+}
+
+func (h *Host) release(m *Module) {
+	h.mu.Lock()
+	delete(h.modules, m)
+	h.mu.Unlock()
+}

@@ -1,0 +1,74 @@
+// Private copies of what the prelude needs of the language, taken before any user
+// code runs. A module that replaces Array.prototype.push or JSON.stringify changes
+// its own world, never this one. No file of core/ may call a method of a shared
+// prototype directly.
+const callMethod = Function.prototype.call;
+const uncurry = (method) => callMethod.bind(method);
+const NativePromise = Promise;
+const NativeDate = Date;
+const NativeError = Error;
+const NativeTypeError = TypeError;
+const NativeMap = Map;
+const NativeWeakSet = WeakSet;
+const NativeWeakMap = WeakMap;
+const nativeThen = uncurry(Promise.prototype.then);
+const nativeResolve = Promise.resolve.bind(Promise);
+const nativeDateNow = Date.now;
+const nativeRandom = Math.random;
+const imul = Math.imul;
+const floor = Math.floor;
+const isSafeInteger = Number.isSafeInteger;
+const isFiniteNumber = Number.isFinite;
+const stringify = JSON.stringify;
+const parse = JSON.parse;
+const isArray = Array.isArray;
+const objectKeys = Object.keys;
+const defineProperty = Object.defineProperty;
+const setPrototypeOf = Object.setPrototypeOf;
+const getPrototypeOf = Object.getPrototypeOf;
+const freeze = Object.freeze;
+const objectCreate = Object.create;
+const objectPrototype = Object.prototype;
+const construct = Reflect.construct;
+const apply = Reflect.apply;
+const toText = String;
+const mapGet = uncurry(Map.prototype.get);
+const mapSet = uncurry(Map.prototype.set);
+const mapHas = uncurry(Map.prototype.has);
+const mapDelete = uncurry(Map.prototype.delete);
+const mapClear = uncurry(Map.prototype.clear);
+const mapForEach = uncurry(Map.prototype.forEach);
+const mapSize = uncurry(Object.getOwnPropertyDescriptor(Map.prototype, 'size').get);
+const weakSetAdd = uncurry(WeakSet.prototype.add);
+const weakSetHas = uncurry(WeakSet.prototype.has);
+const weakMapGet = uncurry(WeakMap.prototype.get);
+const weakMapSet = uncurry(WeakMap.prototype.set);
+const join = uncurry(Array.prototype.join);
+const includes = uncurry(Array.prototype.includes);
+const hasOwn = Object.hasOwn;
+const isObject = (v) => (typeof v === 'object' && v !== null) || typeof v === 'function';
+
+// push appends without consulting setters that user code may have put on
+// Array.prototype or Object.prototype.
+function push(list, value) {
+  defineProperty(list, list.length, plain({ value, writable: true, enumerable: true, configurable: true }));
+}
+
+// plain cuts an object literal off Object.prototype, so that a polluted prototype
+// (a toJSON, a default option, a getter for "get") is not seen through it.
+function plain(object) {
+  return setPrototypeOf(object, null);
+}
+
+function hide(object, name, value) {
+  defineProperty(object, name, plain({ value, writable: true, enumerable: false, configurable: true }));
+}
+
+// text turns anything into a string and never throws.
+function text(value) {
+  try {
+    return typeof value === 'symbol' ? 'Symbol()' : toText(value);
+  } catch {
+    return 'a value that cannot be shown';
+  }
+}

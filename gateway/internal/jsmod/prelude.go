@@ -1,0 +1,109 @@
+package jsmod
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"modernc.org/quickjs"
+)
+
+//go:embed js
+var preludeFiles embed.FS
+
+// The engine names every script "<eval>". The prelude's bytecode gets another name
+// of the same length, so that its frames can be told from the module's.
+const (
+	scriptName  = "<eval>"
+	preludeName = "<host>"
+)
+
+// prelude is the compiled JavaScript of this package: the core that every VM runs
+// and the chunks that load when a global of theirs is first used.
+type prelude struct {
+	core   []byte
+	chunks map[string][]byte
+}
+
+func (h *Host) compilePrelude() (*prelude, error) {
+	core, err := fs.Glob(preludeFiles, "js/core/*.js")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(core)
+	var source strings.Builder
+	source.WriteString("(function (host) {\n'use strict';\n")
+	for _, name := range core {
+		b, err := preludeFiles.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		source.Write(b)
+	}
+	source.WriteString("})")
+	p := &prelude{chunks: map[string][]byte{}}
+	if p.core, err = h.compile(source.String(), preludeName); err != nil {
+		return nil, fmt.Errorf("compiling the prelude: %w", err)
+	}
+	web, err := fs.Glob(preludeFiles, "js/web/*.js")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range web {
+		b, err := preludeFiles.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		code, err := h.compile("(function (internals) {\n'use strict';\n"+string(b)+"})", preludeName)
+		if err != nil {
+			return nil, fmt.Errorf("compiling %s: %w", name, err)
+		}
+		p.chunks[strings.TrimSuffix(path.Base(name), ".js")] = code
+	}
+	return p, nil
+}
+
+// compile turns a script into bytecode whose frames carry the given name of six
+// characters.
+func (h *Host) compile(source, name string) ([]byte, error) {
+	js, err := quickjs.NewVM()
+	if err != nil {
+		return nil, fmt.Errorf("starting the JavaScript engine: %w", err)
+	}
+	vm := &VM{host: h, js: js}
+	var code []byte
+	err = h.slice(vm, compileLimit, func() (err error) {
+		code, err = js.Compile(source, quickjs.EvalGlobal)
+		return err
+	})
+	if err == errAbandoned {
+		return nil, err
+	}
+	defer js.Close()
+	if err != nil {
+		return nil, err
+	}
+	if name != scriptName {
+		code = bytes.ReplaceAll(code, []byte(scriptName), []byte(name))
+	}
+	return code, nil
+}
+
+func encodeEnv(env map[string]string) (string, error) {
+	if env == nil {
+		env = map[string]string{}
+	}
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		if k == "" || strings.ContainsAny(k, "=\x00") {
+			return "", fmt.Errorf("environment variable name %q is not valid", k)
+		}
+	}
+	b, err := json.Marshal(env)
+	return string(b), err
+}
