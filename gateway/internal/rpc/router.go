@@ -104,7 +104,7 @@ func New(deps Deps) *Router {
 	if r.deps.Logger == nil {
 		r.deps.Logger = zap.NewNop()
 	}
-	r.hello = newHelloCache(r.buildHello, deps.Store.StateVersion)
+	r.hello = newHelloCache(r.buildHello, func() int64 { return deps.Store.Stats().Commits })
 	r.handlers = map[string]handler{
 		wire.MethodLaunchRun:       r.launchRun,
 		wire.MethodResumeRun:       r.resumeRun,
@@ -220,3 +220,6 @@ func (r *Router) incident(c *Call, err error, more ...zap.Field) *wire.Error {
 	r.deps.Logger.Error("request failed", fields...)
 	return wire.Errorf(wire.CodeServerError, "Internal error; the log has it as incident %s.", id).With("incident", id)
 }
+
+// Close ends what the router does by itself. Calls after it may fail.
+func (r *Router) Close() { r.hello.close() }

@@ -1,0 +1,17 @@
+package gateway
+
+import "context"
+
+// Backup copies the database of the running gateway to dest while it works. Progress,
+// which may be nil, is told of pages copied and pages in all.
+func (g *Gateway) Backup(ctx context.Context, dest string, progress func(done, total int)) error {
+	run, release := g.acquire()
+	if run == nil {
+		return ErrNotRunning
+	}
+	defer release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(run.ctx, cancel)()
+	return run.store.Backup(ctx, dest, progress)
+}

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine/gomachine"
+	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+)
+
+// States of the workflow module as health shows them.
+const (
+	moduleLoaded  = "loaded"
+	moduleMissing = "missing"
+	moduleNone    = "none" // none was named
+)
+
+// workflows is what one set of settings registers: the module's workflows and the
+// compiled ones.
+type workflows struct {
+	state       string
+	path        string
+	hash        string // of the bundle; "" without one
+	host        *jsmod.Host
+	definitions []engine.Definition
+}
+
+// ErrModule is wrapped by the errors of a workflow module that exists and cannot be
+// used. The text names file, line and message.
+var ErrModule = errors.New("workflow module cannot be used")
+
+// scripts loads workflow modules. Settings that a script host cannot change while it
+// works (environment, allowed programs, limits) get a host of their own; the former
+// ones stay for the runs that use them.
+type scripts struct {
+	logger      *zap.Logger
+	onAbandoned func(abandoned int, limit bool)
+
+	mu     sync.Mutex
+	hosts  []*jsmod.Host
+	of     []Settings // settings of hosts[i]
+	closed bool
+}
+
+// hostFields are the settings that a script host is made with.
+var hostFields = []string{"env", "exec", "db_path", "vm_memory", "vm_memory_total", "vm_time", "max_abandoned_vms"}
+
+func (l *scripts) host(s Settings) (*jsmod.Host, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, ErrClosed
+	}
+	for i, other := range l.of {
+		if !slices.ContainsFunc(other.Differs(s), func(name string) bool { return slices.Contains(hostFields, name) }) {
+			return l.hosts[i], nil
+		}
+	}
+	env := map[string]string{EnvDBPath: s.DBPath}
+	for _, name := range s.Env {
+		if v, ok := os.LookupEnv(name); ok {
+			env[name] = v
+		}
+	}
+	host, err := jsmod.NewHost(jsmod.HostOptions{
+		MemoryLimit: s.VMMemory, MemoryTotal: s.VMMemoryTotal, TimeLimit: s.VMTime, MaxAbandoned: s.MaxAbandonedVMs,
+		Env: env, Exec: s.Exec, Logger: l.logger.Named("script"), OnAbandoned: l.onAbandoned,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the script host: %w", err)
+	}
+	l.hosts, l.of = append(l.hosts, host), append(l.of, s)
+	return host, nil
+}
+
+func (l *scripts) close() {
+	l.mu.Lock()
+	hosts := l.hosts
+	l.hosts, l.of, l.closed = nil, nil, true
+	l.mu.Unlock()
+	for _, h := range hosts {
+		h.Close()
+	}
+}
+
+func (l *scripts) all() []*jsmod.Host {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.hosts)
+}
+
+// load reads the module that s names and stores its bundle, so that runs find it
+// again after the file has changed. A missing file is a gateway without script
+// workflows. former is what was loaded before, whose module is used again when
+// nothing about it has changed; it may be nil.
+func (l *scripts) load(ctx context.Context, s Settings, former *workflows, st *store.Store) (*workflows, error) {
+	w := &workflows{state: moduleNone, path: s.Module}
+	if s.Module != "" {
+		if err := l.loadModule(ctx, s, w, former, st); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrModule, err)
+		}
+	}
+	scripted := make(map[string]bool, len(w.definitions))
+	for _, d := range w.definitions {
+		scripted[d.Key] = true
+	}
+	for key, gw := range s.GoWorkflows {
+		if scripted[key] {
+			return nil, fmt.Errorf("%w: %s registers %q, which is the key of a workflow compiled into this binary", ErrModule, s.Module, key)
+		}
+		w.definitions = append(w.definitions, engine.Definition{
+			Key: key, ReadableName: gw.ReadableName, Description: gw.Description, System: gw.System,
+			Schedule: gw.Schedule, Program: gomachine.New(gw.Workflow),
+		})
+	}
+	return w, nil
+}
+
+func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, former *workflows, st *store.Store) error {
+	if _, err := os.Stat(s.Module); errors.Is(err, fs.ErrNotExist) {
+		w.state = moduleMissing
+		l.logger.Warn("no workflow module at this path: the gateway has no script workflows until one is there and the configuration is reloaded",
+			zap.String("module", s.Module))
+		return nil
+	} else if err != nil {
+		return err
+	}
+	host, err := l.host(s)
+	if err != nil {
+		return err
+	}
+	bundle, err := host.Build(ctx, s.Module, jsmod.BuildOptions{Root: s.ModuleRoot})
+	if err != nil {
+		return err
+	}
+	w.state, w.hash, w.host = moduleLoaded, bundle.Hash, host
+	if former != nil && former.host == host && former.hash == bundle.Hash {
+		for _, d := range former.definitions {
+			if d.Version == bundle.Hash {
+				w.definitions = append(w.definitions, d)
+			}
+		}
+		return nil
+	}
+	module, err := host.Load(ctx, *bundle)
+	if err != nil {
+		return err
+	}
+	w.definitions = definitionsOf(module)
+	row := &store.Bundle{Hash: bundle.Hash, Path: bundle.Path, Source: bundle.Source, SourceMap: bundle.SourceMap}
+	row.CreatedAtMs = nowMs()
+	if err := st.Update(ctx, func(tx *store.Tx) error { return tx.PutBundle(row) }); err != nil {
+		return fmt.Errorf("store the bundle: %w", err)
+	}
+	return nil
+}
+
+// definitionsOf lists the workflows of a module for the engine.
+func definitionsOf(m *jsmod.Module) []engine.Definition {
+	definitions := make([]engine.Definition, 0, len(m.Workflows))
+	for _, w := range m.Workflows {
+		d := engine.Definition{Key: w.Key, ReadableName: w.ReadableName, Description: w.Description, System: w.System,
+			Version: m.Hash, Schedule: w.Schedule, Program: w.Program}
+		definitions = append(definitions, d)
+	}
+	return definitions
+}

@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// largeBody is from where on a reader that does not take the answer may hold up the
+// request, so that writing gets a deadline of its own.
+const largeBody = 32 << 10
+
+func (h *handler) write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	rc := http.NewResponseController(w)
+	limit := time.Duration(0)
+	if len(body) > largeBody {
+		limit = h.g.requestTimeout()
+		// Not every writer has deadlines; those in tests do not need them.
+		_ = rc.SetWriteDeadline(time.Now().Add(limit))
+	}
+	w.WriteHeader(status)
+	_, err := w.Write(body) // an error means that the client has gone
+	if limit > 0 && err == nil && rc.Flush() == nil {
+		_ = rc.SetWriteDeadline(time.Time{})
+	}
+}
+
+func (h *handler) json(w http.ResponseWriter, status int, body []byte) {
+	h.write(w, status, "application/json", body)
+}
+
+func (h *handler) text(w http.ResponseWriter, status int, body string) {
+	h.write(w, status, "text/plain; charset=utf-8", []byte(body))
+}
+
+// result answers an RPC over HTTP.
+func (h *handler) result(w http.ResponseWriter, id string, payload json.RawMessage) {
+	h.json(w, http.StatusOK, wire.AppendResult(make([]byte, 0, len(payload)+128), id, payload))
+}
+
+// failure answers an RPC over HTTP with an error.
+func (h *handler) failure(w http.ResponseWriter, id string, err *wire.Error) {
+	h.json(w, wire.Status(err.Code), wire.AppendFailure(nil, id, err))
+}
+
+// plain answers a route that is no RPC: {"error":{…}}.
+func (h *handler) plain(w http.ResponseWriter, err *wire.Error) {
+	h.json(w, wire.Status(err.Code), append(append([]byte(`{"error":`), err.Bare()...), '}'))
+}
+
+// rest answers below /v1/api: {"ok":false,"error":{…}}.
+func (h *handler) rest(w http.ResponseWriter, err *wire.Error) {
+	if refresh, ok := err.Extra["refresh"]; ok && err.Code == wire.CodeUnauthorized {
+		err = wire.Errorf(err.Code, "%s", err.Message).With("details", map[string]any{"refresh": refresh})
+	}
+	h.json(w, wire.Status(err.Code), append(append([]byte(`{"ok":false,"error":`), err.Bare()...), '}'))
+}
+
+func (h *handler) notFound(w http.ResponseWriter) {
+	h.plain(w, wire.Errorf(wire.CodeNotFound, "Route not found"))
+}
+
+func (h *handler) malformed(w http.ResponseWriter, path string) {
+	h.shaped(w, path, wire.Errorf(wire.CodeInvalidRequest, "Malformed request target or Host header"))
+}
+
+func (h *handler) unavailable(w http.ResponseWriter, path string) {
+	w.Header().Set("Retry-After", "1")
+	h.shaped(w, path, wire.Errorf(wire.CodeUnavailable, "The gateway is starting or stopping; try again.").With("retryable", true))
+}
+
+// shaped answers an error in the shape that callers of the path expect.
+func (h *handler) shaped(w http.ResponseWriter, path string, err *wire.Error) {
+	switch {
+	case strings.HasPrefix(path, "/v1/rpc/") || path == "/rpc":
+		h.failure(w, uuid.NewString(), err)
+	case path == "/v1/api" || strings.HasPrefix(path, "/v1/api/"):
+		h.rest(w, err)
+	default:
+		h.plain(w, err)
+	}
+}

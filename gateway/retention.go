@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+)
+
+// Retention looks for runs that are due this often, and for so many at a time.
+const (
+	retentionEvery = time.Minute
+	retentionBatch = 100
+)
+
+// startRetention removes ended runs once they are older than the setting, and
+// bundles that no open run needs.
+func (r *running) startRetention() {
+	r.work.Add(1)
+	go func() {
+		defer r.work.Done()
+		tick := time.NewTicker(retentionEvery)
+		defer tick.Stop()
+		for {
+			if keep := r.g.settings.Load().RunRetention; keep > 0 {
+				if err := r.removeEnded(r.ctx, time.Now().Add(-keep)); err != nil && r.ctx.Err() == nil {
+					r.logger.Error("removing old runs", zap.Error(err))
+				}
+			}
+			select {
+			case <-tick.C:
+			case <-r.ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// removeEnded removes runs that ended before a time, each in a unit of its own, so
+// that other work gets in between, and then unused bundles.
+func (r *running) removeEnded(ctx context.Context, limit time.Time) error {
+	removed := 0
+	for {
+		var ids []string
+		err := r.store.View(ctx, func(v *store.View) (err error) {
+			ids, err = v.EndedBefore(limit.UnixMilli(), retentionBatch)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		before := removed
+		for _, id := range ids {
+			err := r.store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteRun(id) })
+			switch {
+			case err == nil:
+				removed++
+				r.metrics.removedRuns.Inc()
+			case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrOpenRun): // changed meanwhile
+			default:
+				return err
+			}
+		}
+		if len(ids) < retentionBatch || removed == before {
+			break
+		}
+	}
+	if removed == 0 {
+		return nil
+	}
+	r.logger.Info("removed old runs", zap.Int("runs", removed))
+	keep := r.workflows.Load().hash
+	return r.store.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.DropUnusedBundles(keep)
+		return err
+	})
+}

@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// serveRPC answers POST /v1/rpc/{method}, and POST /rpc with method "". The checks
+// come in the order of the protocol, and all of it within the request timeout, the
+// arrival of the body included.
+func (h *handler) serveRPC(w http.ResponseWriter, r *http.Request, run *running, method string) {
+	ctx, cancel := run.limit(r.Context(), h.g.requestTimeout())
+	defer cancel()
+	r = r.WithContext(ctx)
+	fallback := requestID(r)
+	principal, werr := run.authenticate(r, h.site, rpc.TransportHTTP)
+	if werr != nil {
+		run.metrics.failed("http", rpc.TransportHTTP, method, werr.Code)
+		h.failure(w, fallback, werr)
+		return
+	}
+	body, werr := h.body(w, r)
+	var req wire.Request
+	if werr == nil {
+		req, werr = wire.DecodeBody(method, body, fallback)
+	}
+	if werr != nil {
+		run.metrics.failed("frame", rpc.TransportHTTP, method, werr.Code)
+		h.failure(w, fallback, werr)
+		return
+	}
+	payload, werr := run.router.Dispatch(ctx, &rpc.Call{
+		Principal: principal, Method: req.Method, Params: req.Params, Remote: remoteHost(r),
+		Transport: rpc.TransportHTTP, RequestID: req.ID,
+	})
+	if werr != nil {
+		h.failure(w, req.ID, werr)
+		return
+	}
+	h.result(w, req.ID, payload)
+}
+
+// body reads the request body within its bound and the request's deadline.
+func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *wire.Error) {
+	limit := h.maxBody()
+	tooLarge := func() *wire.Error {
+		w.Header().Set("Connection", "close") // the rest of the body is not read
+		return wire.Errorf(wire.CodePayloadTooLarge, "Gateway request payload exceeds %d bytes.", limit)
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge()
+	}
+	rc := http.NewResponseController(w)
+	if deadline, ok := r.Context().Deadline(); ok && rc.SetReadDeadline(deadline) == nil {
+		// Left in place it would end the connection during the call.
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err == nil {
+		return body, nil
+	}
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, tooLarge()
+	}
+	w.Header().Set("Connection", "close")
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return nil, wire.Errorf(wire.CodeRequestTimeout, "The request body took too long to arrive.").With("retryable", true)
+	}
+	return nil, wire.Errorf(wire.CodeInvalidInput, "Gateway request body ended early.")
+}
+
+func (h *handler) maxBody() int64 {
+	if h.site.MaxBody > 0 {
+		return h.site.MaxBody
+	}
+	return h.g.maxBody()
+}
+
+// requestID is the id of answers whose request names none.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); id != "" && len(id) <= wire.MaxRequestIDBytes {
+		return id
+	}
+	return uuid.NewString()
+}
+
+// remoteHost is the client's address without its port.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
