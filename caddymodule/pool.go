@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ const closeMargin = 10 * time.Second
 
 // pool holds the gateways of the process by the identity of their database and by
 // nothing else, so that a reload with other settings finds the same gateway.
-var pool = &gatewayPool{usage: caddy.NewUsagePool(), closing: make(map[string]*closing)}
+var pool = &gatewayPool{usage: caddy.NewUsagePool(), closing: make(map[string]*closing), exit: os.Exit}
 
 func init() {
 	// The last gateway may still be closing when no config names it any more.
@@ -33,6 +34,7 @@ func init() {
 // gatewayPool counts the configs that use a gateway and closes it after the last.
 type gatewayPool struct {
 	usage *caddy.UsagePool
+	exit  func(code int) // os.Exit, except in tests
 
 	mu      sync.Mutex
 	closing map[string]*closing
@@ -52,6 +54,7 @@ type shared struct {
 
 	drainTime           atomic.Int64 // of the settings in force, in nanoseconds
 	drainOnce, stopOnce sync.Once
+	stopped             chan struct{} // closed when shutDown begins
 	stopErr             error
 }
 
@@ -79,7 +82,9 @@ func identity(path string) (string, error) {
 func (p *gatewayPool) acquire(key string) (*shared, error) {
 	value, _, err := p.usage.LoadOrNew(key, func() (caddy.Destructor, error) {
 		log := newSwitchedCore()
-		return &shared{key: key, gateway: gateway.New(zap.New(log)), log: log, pool: p}, nil
+		s := &shared{key: key, gateway: gateway.New(zap.New(log)), log: log, pool: p, stopped: make(chan struct{})}
+		go s.endWithDoomed()
+		return s, nil
 	})
 	if err != nil {
 		return nil, err
@@ -170,6 +175,7 @@ func (s *shared) drainOnExit() {
 // shutDown drains and closes the gateway once; further calls wait for the first.
 func (s *shared) shutDown() error {
 	s.stopOnce.Do(func() {
+		close(s.stopped)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.drainTime.Load())+closeMargin)
 		defer cancel()
 		s.stopErr = s.gateway.Close(ctx)
@@ -178,6 +184,20 @@ func (s *shared) shutDown() error {
 		}
 	})
 	return s.stopErr
+}
+
+// endWithDoomed ends the process when the gateway cannot recover by itself, with a
+// code that makes a supervisor start it again.
+func (s *shared) endWithDoomed() {
+	select {
+	case <-s.stopped:
+		return
+	case <-s.gateway.Doomed():
+	}
+	zap.New(s.log).Error("the gateway cannot recover by itself: ending the process, which its supervisor should start again",
+		zap.String("db_path", s.key))
+	_ = s.shutDown() // logged there
+	s.pool.exit(caddy.ExitCodeFailedQuit)
 }
 
 // use makes the gateway log where the owner's config wants it; release takes that

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"errors"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -10,6 +12,8 @@ import (
 func init() {
 	caddy.RegisterModule(new(plainGuest))
 	caddy.RegisterModule(new(tunedGuest))
+	caddy.RegisterModule(new(gatedGuest))
+	caddy.RegisterModule(new(failingApp))
 }
 
 // plainGuest is a guest module without settings.
@@ -48,3 +52,31 @@ func (g *tunedGuest) Run(workflow.Context) (any, error) { return g.Greeting, nil
 func (*tunedGuest) Describe() (string, string) { return "Tuned", "Greets." }
 
 func (*tunedGuest) Schedule() string { return "0 8 * * 1-5" }
+
+// gatedGuest waits for the signal "go" between two tasks.
+type gatedGuest struct{}
+
+func (*gatedGuest) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "smithers.workflows.gated", New: func() caddy.Module { return new(gatedGuest) }}
+}
+
+func (*gatedGuest) Run(ctx workflow.Context) (any, error) {
+	step := func(workflow.Task) (any, error) { return "done", nil }
+	if err := ctx.Task("before", step, nil); err != nil {
+		return nil, err
+	}
+	if err := ctx.Signal("go", nil); err != nil {
+		return nil, err
+	}
+	return nil, ctx.Task("after", step, nil)
+}
+
+// failingApp is another app of a config, whose Start fails.
+type failingApp struct{}
+
+func (*failingApp) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "smithers_test_failing", New: func() caddy.Module { return new(failingApp) }}
+}
+
+func (*failingApp) Start() error { return errors.New("this app never starts") }
+func (*failingApp) Stop() error  { return nil }
