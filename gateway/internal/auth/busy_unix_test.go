@@ -1,0 +1,7 @@
+//go:build !windows
+
+package auth
+
+import "syscall"
+
+const errBusy = syscall.EBUSY

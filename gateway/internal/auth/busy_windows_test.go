@@ -1,0 +1,5 @@
+package auth
+
+import "syscall"
+
+const errBusy = syscall.ERROR_ACCESS_DENIED
