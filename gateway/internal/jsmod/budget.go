@@ -89,3 +89,11 @@ func heapBytes(rt uintptr) int64 {
 	p := *(**lib.TJSRuntime)(unsafe.Pointer(&rt))
 	return int64(p.Fmalloc_ctx.Fmalloc_state.Fmalloc_size)
 }
+
+// stripDebug makes a runtime compile without places and source text, which halves
+// the bytecode.
+func stripDebug(rt uintptr) {
+	if rt != 0 {
+		lib.XJS_SetStripInfo(nil, rt, lib.MJS_STRIP_SOURCE|lib.MJS_STRIP_DEBUG)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/evanw/esbuild/pkg/api"
 	"modernc.org/quickjs"
 )
 
@@ -48,7 +49,7 @@ func (h *Host) compilePrelude() (*prelude, error) {
 	}
 	source.WriteString("})")
 	p := &prelude{chunks: map[string][]byte{}}
-	if p.core, err = h.compile(source.String(), preludeName); err != nil {
+	if p.core, err = h.compilePart(source.String()); err != nil {
 		return nil, fmt.Errorf("compiling the prelude: %w", err)
 	}
 	web, err := fs.Glob(preludeFiles, "js/web/*.js")
@@ -60,13 +61,26 @@ func (h *Host) compilePrelude() (*prelude, error) {
 		if err != nil {
 			return nil, err
 		}
-		code, err := h.compile("(function (internals) {\n'use strict';\n"+string(b)+"})", preludeName)
+		code, err := h.compilePart("(function (internals) {\n'use strict';\n" + string(b) + "})")
 		if err != nil {
 			return nil, fmt.Errorf("compiling %s: %w", name, err)
 		}
 		p.chunks[strings.TrimSuffix(path.Base(name), ".js")] = code
 	}
 	return p, nil
+}
+
+// compilePart compiles a part of the prelude, minified first: every VM has to load
+// it, and short names load faster.
+func (h *Host) compilePart(source string) ([]byte, error) {
+	r := api.Transform(source, api.TransformOptions{
+		Loader: api.LoaderJS, Target: api.ES2023, MinifyWhitespace: true, MinifyIdentifiers: true, LogLevel: api.LogLevelSilent,
+		Supported: lowered(false),
+	})
+	if len(r.Errors) > 0 {
+		return nil, fmt.Errorf("%s (line %d)", r.Errors[0].Text, r.Errors[0].Location.Line)
+	}
+	return h.compile(string(r.Code), preludeName)
 }
 
 // compile turns a script into bytecode whose frames carry the given name of six
@@ -77,6 +91,9 @@ func (h *Host) compile(source, name string) ([]byte, error) {
 		return nil, fmt.Errorf("starting the JavaScript engine: %w", err)
 	}
 	vm := &VM{host: h, js: js}
+	if name == preludeName {
+		stripDebug(runtimePointer(js))
+	}
 	var code []byte
 	err = h.slice(vm, compileLimit, func() (err error) {
 		code, err = js.Compile(source, quickjs.EvalGlobal)

@@ -28,6 +28,9 @@ func newPositions(sourceMap []byte) *positions { return &positions{raw: sourceMa
 // frame matches the place in one line of a stack.
 var frame = regexp.MustCompile(`<eval>:(\d+)(?::(\d+))?`)
 
+// placeless matches a frame of the prelude, whose bytecode has no places.
+var placeless = regexp.MustCompile(`^\s*at [^\s():]+$|<host>`)
+
 // mapStack rewrites the frames of a stack: those of the module get the user's file,
 // line and column, those of the prelude and the engine are left out.
 func (p *positions) mapStack(stack string) string {
@@ -37,7 +40,7 @@ func (p *positions) mapStack(stack string) string {
 	var out []string
 	for line := range strings.Lines(stack) {
 		line = strings.TrimRight(line, "\n")
-		if line == "" || strings.Contains(line, preludeName) || strings.HasSuffix(line, "(native)") {
+		if line == "" || strings.HasSuffix(line, "(native)") || placeless.MatchString(line) {
 			continue
 		}
 		at := frame.FindStringSubmatchIndex(line)

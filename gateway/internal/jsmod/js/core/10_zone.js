@@ -57,8 +57,9 @@ function patchedThen(onFulfilled, onRejected) {
     zone = captured;
     try {
       const result = fn(value);
-      if (isObject(result)) watchAdoption(derived, result);
-      return result;
+      if (!isObject(result)) return result;
+      watchAdoption(derived, result);
+      return zonedThenable(result);
     } catch (error) {
       tracked(derived, error);
       throw error;

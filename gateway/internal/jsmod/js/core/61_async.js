@@ -41,11 +41,12 @@ function startTimer(name, callback, delay, repeat, args) {
   return id;
 }
 
-function stopOperation(id) {
-  if (mapHas(operations, id)) {
-    mapDelete(operations, id);
-    host('stop', id);
-  }
+// stopOperation clears a timer, or (cancel) ends an operation, whose promise then
+// rejects.
+function stopOperation(id, cancel) {
+  if (!mapHas(operations, id)) return;
+  if (cancel !== true) mapDelete(operations, id);
+  host('stop', id);
 }
 
 function finishOperation(id, ok, json) {

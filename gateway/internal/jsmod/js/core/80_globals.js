@@ -100,6 +100,7 @@ function installGlobals(env) {
   hide(globalThis, 'setInterval', function setInterval(fn, ms, ...args) {
     return startTimer('setInterval', fn, ms, true, args);
   });
-  hide(globalThis, 'clearTimeout', stopOperation);
-  hide(globalThis, 'clearInterval', stopOperation);
+  const clear = (id) => stopOperation(id, false);
+  hide(globalThis, 'clearTimeout', clear);
+  hide(globalThis, 'clearInterval', clear);
 }
