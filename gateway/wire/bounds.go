@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+	"unicode/utf8"
 )
 
 // rootName stands for the whole frame (or body) in the messages of bounds.
@@ -56,6 +57,9 @@ type span struct{ from, to int }
 // reported with values that lie in the returned slice.
 func (b *bounds) run(data []byte) ([]byte, *Error) {
 	members := b.members
+	if !utf8.Valid(data) { // what is kept of it must be fit for a text frame
+		data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
+	}
 	for range 2 {
 		*b = bounds{data: data, members: members, errAt: len(data) + 1}
 		s := scanner{data: data}

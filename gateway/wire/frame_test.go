@@ -19,6 +19,7 @@ func TestDecodeFrame(t *testing.T) {
 		{"params no object", `{"type":"req","id":"a","method":"health","params":"str"}`, "a", "health", `{}`, ""},
 		{"params array", `{"type":"req","id":"a","method":"health","params":[1]}`, "a", "health", `{}`, ""},
 		{"last member counts", `{"type":"req","id":"a","id":"b","method":"health"}`, "b", "health", `{}`, ""},
+		{"no UTF-8", "{\"type\":\"req\",\"id\":\"a\",\"method\":\"health\",\"params\":{\"x\":\"\xff\"}}", "a", "health", `{"x":"\ufffd"}`, ""},
 		{"escaped member", `{"\u0074ype":"req","id":"a","method":"health"}`, "a", "health", `{}`, ""},
 		{"id of 128", `{"type":"req","id":"` + long(128) + `","method":"health"}`, long(128), "health", `{}`, ""},
 		{"method of 64", `{"type":"req","id":"a","method":"` + long(64) + `"}`, "a", long(64), `{}`, ""},
@@ -199,7 +200,7 @@ func FuzzFrame(f *testing.F) {
 			}
 			return
 		}
-		if !methodName(req.Method) || len(req.Params) == 0 || req.Params[0] != '{' || !json.Valid(req.Params) {
+		if !methodName(req.Method) || len(req.Params) == 0 || req.Params[0] != '{' || !json.Valid(req.Params) || !utf8.Valid(req.Params) {
 			t.Fatalf("accepted %q as %+v", data, req)
 		}
 		_, _ = DecodeConnect(req)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 )
 
@@ -83,7 +84,9 @@ func parseFile(data []byte) (*file, error) {
 	}
 	f := newFile()
 	f.version = intOf(root["version"], 0)
-	for key, m := range objects(root["tokens"]) {
+	tokens := objects(root["tokens"])
+	for _, key := range slices.Sorted(maps.Keys(tokens)) {
+		m := tokens[key]
 		g := grantOf(m)
 		if g.TokenID == "" {
 			g.TokenID = g.id(sha256.Sum256([]byte(key)))
@@ -95,7 +98,9 @@ func parseFile(data []byte) (*file, error) {
 			g.TokenHash = hashText(g.Secret)
 		}
 		if key == g.TokenID && g.Secret != "" { // version 1 used ids as keys
-			key = g.Secret
+			if _, taken := tokens[g.Secret]; !taken && f.tokens[g.Secret] == nil {
+				key = g.Secret
+			}
 		}
 		f.tokens[key] = g
 	}

@@ -138,6 +138,12 @@ func TestRevocationIsNotUndoneByACopy(t *testing.T) {
 	}
 }
 
+func TestRekeyingOverwritesNothing(t *testing.T) {
+	g := grantsOf(t, `{"id":{"tokenId":"id","secret":"smithers_s"},"smithers_s":{"revokedAtMs":5}}`)
+	_, err := g.Lookup("smithers_s", now)
+	require.Equal(t, errRevoked, err)
+}
+
 func TestMalformedStores(t *testing.T) {
 	for _, s := range []string{"", " ", "null", "[]", `"x"`, "5", "{", `{"tokens":{}`, "\x00"} {
 		_, err := ParseGrants([]byte(s))

@@ -54,6 +54,10 @@ type watchState struct {
 // is called from the watcher's goroutine after the grants or the error changed; it
 // must not call Close. Neither a missing nor a malformed file is an error here.
 func OpenWatcher(path string, logger *zap.Logger, onChange func()) (*Watcher, error) {
+	return openWatcher(path, logger, onChange, fsnotify.NewWatcher)
+}
+
+func openWatcher(path string, logger *zap.Logger, onChange func(), events func() (*fsnotify.Watcher, error)) (*Watcher, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("token store path: %w", err)
@@ -62,7 +66,7 @@ func OpenWatcher(path string, logger *zap.Logger, onChange func()) (*Watcher, er
 		logger = zap.NewNop()
 	}
 	w := &Watcher{path: abs, log: logger, onChange: onChange, stop: make(chan struct{}), done: make(chan struct{})}
-	notify, err := fsnotify.NewWatcher()
+	notify, err := events()
 	if err != nil { // out of inotify instances, usually
 		logger.Warn("token store is polled: file events are not available", zap.String("path", abs), zap.Error(err))
 		notify = nil

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 )
@@ -36,10 +38,12 @@ type watched struct {
 	changes chan struct{}
 }
 
-func watch(t *testing.T, path string) *watched {
+func watch(t *testing.T, path string) *watched { return watchWith(t, path, fsnotify.NewWatcher) }
+
+func watchWith(t *testing.T, path string, events func() (*fsnotify.Watcher, error)) *watched {
 	w := &watched{t: t, changes: make(chan struct{}, 100)}
 	var err error
-	w.Watcher, err = OpenWatcher(path, zap.NewNop(), func() { w.changes <- struct{}{} })
+	w.Watcher, err = openWatcher(path, zap.NewNop(), func() { w.changes <- struct{}{} }, events)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	return w
@@ -79,6 +83,20 @@ func TestWatcherMissingThenWritten(t *testing.T) {
 	put(t, path, oneToken("a"))
 	w.learns("a")
 	require.False(t, w.Missing())
+}
+
+// A mount over a folder raises no event; neither does anything when inotify is
+// exhausted.
+func TestWatcherWithoutEvents(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mnt", "tokens.json")
+	w := watchWith(t, path, func() (*fsnotify.Watcher, error) { return nil, errors.New("out of instances") })
+	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
+	put(t, path, oneToken("a"))
+	w.learns("a")
+	swap(t, path, oneToken("b"))
+	w.learns("b")
+	require.NoError(t, os.Remove(path))
+	w.within("forget", func() bool { return !w.knows("b") })
 }
 
 func TestWatcherFoldersAppearLater(t *testing.T) {
