@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// Sources of runs.
+const (
+	sourceGateway  = "gateway"
+	sourceChild    = "child"
+	sourceContinue = "continue"
+)
+
+// Launch describes a run to be.
+type Launch struct {
+	Workflow       string
+	Input          json.RawMessage // an object; nil: {}
+	RunID          string          // "": a new UUID
+	IdempotencyKey string          // "": none
+	Source         string          // gateway (default), user, cron, webhook
+	Config         LaunchConfig
+	StartedBy      json.RawMessage // validated object; nil: none
+	By             program.Auth
+	Remote         string // client address
+}
+
+// LaunchConfig are the options of launchRun. nil and zero mean the defaults.
+type LaunchConfig struct {
+	MaxConcurrency *int64 // overlapping attempts
+	MaxOutputBytes *int64
+	ToolTimeoutMs  *int64
+	AllowNetwork   bool
+}
+
+// Launched is what launchRun answers.
+type Launched struct {
+	RunID    string
+	Workflow string
+	System   bool
+	// Existing is true when an identical launch had stored the run before.
+	Existing bool
+}
+
+// Launch stores a run and sets it to work, or in the queue when all slots are
+// taken. The run's row exists when it returns. A launch that repeats the id or the
+// idempotency key of an earlier one is answered with the earlier run if workflow
+// and input are the same, else with CONFLICT.
+func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
+	def, input, err := e.checkLaunch(&l)
+	if err != nil {
+		return Launched{}, err
+	}
+	e.mu.Lock()
+	ready := e.started && !e.stopping
+	e.mu.Unlock()
+	if !ready {
+		return Launched{}, errStopping()
+	}
+	row := e.launchRow(&l, def, input)
+	held := e.slots.try(weight(def))
+	if held {
+		row.StartedAtMs, row.Owner, row.HeartbeatAtMs, row.Queued = row.CreatedAtMs, e.opts.Owner, row.CreatedAtMs, false
+	}
+	result := make(chan error, 1)
+	var existing *store.Run
+	// Not Update: the run must be set to work even if the caller has gone.
+	e.store.Submit(func(tx *store.Tx) error {
+		existing = nil
+		return e.insertLaunch(tx, row, held, &l, &existing)
+	}, func(err error) {
+		switch {
+		case err == nil && existing == nil:
+			e.launched(row, weight(def), held)
+		case held:
+			e.slots.release(weight(def))
+		}
+		result <- err
+	})
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	switch {
+	case err != nil:
+		return Launched{}, apiError(err)
+	case existing != nil:
+		return Launched{RunID: existing.RunID, Workflow: existing.WorkflowKey, System: existing.System, Existing: true}, nil
+	}
+	return Launched{RunID: row.RunID, Workflow: def.Key, System: row.System}, nil
+}
+
+func (e *Engine) launchRow(l *Launch, def Definition, input json.RawMessage) *store.Run {
+	now := e.nowMs()
+	l.By.CreatedAt = time.UnixMilli(now).UTC().Format("2006-01-02T15:04:05.000Z")
+	createdBy, _ := json.Marshal(l.By)
+	return &store.Run{
+		RunID: l.RunID, WorkflowKey: def.Key, WorkflowName: nameOf(def), Version: def.Version, Status: wire.RunRunning,
+		Queued: true, System: def.System, Input: input, Config: e.launchConfig(l, def), CreatedBy: createdBy, Source: l.Source,
+		IdempotencyKey: l.IdempotencyKey, LaunchHash: launchHash(def.Key, input), Seed: newSeed(), CreatedAtMs: now,
+	}
+}
+
+// insertLaunch is the unit of a launch.
+func (e *Engine) insertLaunch(tx *store.Tx, row *store.Run, held bool, l *Launch, existing **store.Run) error {
+	if l.IdempotencyKey != "" {
+		same, err := tx.RunByIdempotency(row.WorkflowKey, l.IdempotencyKey)
+		if err == nil {
+			return repeated(same, row, existing)
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	fresh := *row
+	err := tx.InsertRun(&fresh)
+	if errors.Is(err, store.ErrExists) {
+		same, err := tx.Run(row.RunID)
+		if err != nil {
+			return err
+		}
+		return repeated(same, row, existing)
+	}
+	if err != nil {
+		return err
+	}
+	if held {
+		if err := appendEvent(tx, &fresh, e.opts.MaxEventBytes, event{typ: wire.TypeRunStarted, at: row.CreatedAtMs}); err != nil {
+			return err
+		}
+	}
+	by := Actor{UserID: l.By.TriggeredBy, TokenID: l.By.TokenID, Remote: l.Remote}
+	detail, err := json.Marshal(map[string]any{"workflow": row.WorkflowKey, "source": row.Source})
+	if err != nil {
+		return err
+	}
+	return by.audit(tx, row.CreatedAtMs, "launch", row.RunID, detail)
+}
+
+// repeated answers a launch whose id or key is taken.
+func repeated(same, row *store.Run, existing **store.Run) error {
+	if same.LaunchHash == row.LaunchHash && same.WorkflowKey == row.WorkflowKey {
+		*existing = same
+		return nil
+	}
+	if !wire.RunTerminal(same.Status) {
+		return wire.Errorf(wire.CodeConflict, "Run %s is already active", same.RunID)
+	}
+	return wire.Errorf(wire.CodeConflict, "Run %s already exists with other parameters", same.RunID)
+}
+
+// launched sets a stored run to work. held says that its slots are taken already;
+// then row is the run's row as committed.
+func (e *Engine) launched(row *store.Run, w int, held bool) {
+	if !held {
+		e.wake(row.RunID, w, nil)
+		return
+	}
+	e.mu.Lock()
+	if e.stopping || e.runs[row.RunID] != nil {
+		e.mu.Unlock()
+		e.slots.release(w)
+		return
+	}
+	r := e.newRun(row.RunID, w)
+	r.fresh = row
+	e.mu.Unlock()
+	e.granted(r)
+}
+
+func newRunID() string {
+	id, err := uuid.NewV7()
+	if err != nil { // the system has no entropy: v4 of a seeded source is still unique enough for an id
+		return uuid.NewString()
+	}
+	return id.String()
+}
+
+func newSeed() int64 { return rand.Int64() }
+
+func nameOf(d Definition) string { return d.Key }

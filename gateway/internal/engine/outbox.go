@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// errFenced is the result of a unit of a run that somebody else has ended or
+// rewritten meanwhile.
+var errFenced = errors.New("run was ended by another request")
+
+// step is one decision of a run. do writes it; it may run several times (after a
+// rollback) and must not touch the run's memory. after runs on the run's goroutine
+// once the commit is done.
+type step struct {
+	do     func(u *unit) error
+	after  func()
+	events int
+}
+
+// unit is one transaction of a run while it is being written.
+type unit struct {
+	tx    *store.Tx
+	r     *run
+	row   *store.Run // fresh; written back when dirty
+	now   int64
+	pos   int64 // last position given
+	moves int64 // counts what may set the workflow function to work
+	dirty bool
+}
+
+// settle gives the next position of the journal.
+func (u *unit) settle() int64 {
+	u.pos++
+	u.moves++
+	return u.pos
+}
+
+// outbox commits a run's steps in order, one unit in flight at a time.
+type outbox struct {
+	r  *run
+	mu sync.Mutex
+	// drained is signalled at every commit.
+	drained  *sync.Cond
+	queued   []step
+	inFlight bool
+	waiting  int   // events that await commit
+	pos      int64 // last committed position
+	moves    int64 // committed value of unit.moves
+	backoff  time.Duration
+	closed   bool
+}
+
+// Bounds of a run's events that await commit, and of the pauses between tries
+// while the storage is away.
+const (
+	maxUncommitted = 1024
+	firstRetry     = 50 * time.Millisecond
+	lastRetry      = 2 * time.Second
+)
+
+func (o *outbox) init(r *run) {
+	o.r = r
+	o.drained = sync.NewCond(&o.mu)
+}
+
+// add queues steps, which will be in the same unit, and submits if it can.
+func (o *outbox) add(steps []step) {
+	o.mu.Lock()
+	for i := range steps {
+		o.waiting += steps[i].events
+	}
+	o.queued = append(o.queued, steps...)
+	o.mu.Unlock()
+	o.flush()
+}
+
+func (o *outbox) flush() {
+	o.mu.Lock()
+	if o.inFlight || len(o.queued) == 0 || o.closed {
+		o.mu.Unlock()
+		return
+	}
+	steps := o.queued
+	o.queued = nil
+	o.inFlight = true
+	o.mu.Unlock()
+	o.submit(steps)
+}
+
+func (o *outbox) submit(steps []step) {
+	u := &unit{r: o.r}
+	o.r.e.store.Submit(func(tx *store.Tx) error { return o.write(tx, u, steps) },
+		func(err error) { o.done(u, steps, err) })
+}
+
+// write runs on the committer's goroutine.
+func (o *outbox) write(tx *store.Tx, u *unit, steps []step) error {
+	row, err := tx.Run(o.r.id)
+	if err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			return errFenced
+		}
+		return err
+	}
+	if wire.RunTerminal(row.Status) || row.Generation != o.r.generation {
+		return errFenced
+	}
+	o.mu.Lock()
+	pos, moves := o.pos, o.moves
+	o.mu.Unlock()
+	*u = unit{tx: tx, r: o.r, row: row, now: o.r.e.nowMs(), pos: pos, moves: moves}
+	for _, s := range steps {
+		if s.do == nil {
+			continue
+		}
+		if err := s.do(u); err != nil {
+			return err
+		}
+	}
+	if u.pos != row.LastPosition && u.dirty {
+		row.LastPosition = u.pos
+	}
+	if u.dirty {
+		return tx.UpdateRun(row)
+	}
+	return nil
+}
+
+// done runs on the committer's goroutine.
+func (o *outbox) done(u *unit, steps []step, err error) {
+	switch {
+	case err == nil:
+		o.mu.Lock()
+		o.pos, o.moves = u.pos, u.moves
+		o.backoff = 0
+		for i := range steps {
+			o.waiting -= steps[i].events
+		}
+		o.inFlight = false
+		o.mu.Unlock()
+		o.drained.Broadcast()
+		o.r.box.post(func() { o.r.committed(u, steps) })
+		o.flush()
+	case errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrClosed):
+		o.retry(steps)
+	default:
+		o.close()
+		o.r.box.post(func() { o.r.refused(err) })
+	}
+}
+
+// retry submits the same steps again later, for as long as the engine lives.
+func (o *outbox) retry(steps []step) {
+	o.mu.Lock()
+	o.backoff = min(max(2*o.backoff, firstRetry), lastRetry)
+	wait := o.backoff
+	o.mu.Unlock()
+	o.r.e.clock.AfterFunc(wait, func() {
+		o.mu.Lock()
+		closed := o.closed
+		o.mu.Unlock()
+		if !closed && !o.r.e.isKilled() {
+			o.submit(steps)
+		}
+	})
+}
+
+// idle reports that everything is committed.
+func (o *outbox) idle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.inFlight && len(o.queued) == 0
+}
+
+// close drops what is queued and frees whoever waits.
+func (o *outbox) close() {
+	o.mu.Lock()
+	o.closed = true
+	o.queued = nil
+	o.mu.Unlock()
+	o.drained.Broadcast()
+}
+
+// waitCommits implements program.Env.WaitCommits.
+func (o *outbox) waitCommits(ctx context.Context) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.waiting <= maxUncommitted || o.closed {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() {
+		o.mu.Lock() // or the waiter could miss it between its check and its wait
+		defer o.mu.Unlock()
+		o.drained.Broadcast()
+	})
+	defer stop()
+	for o.waiting > maxUncommitted && !o.closed && ctx.Err() == nil {
+		o.drained.Wait()
+	}
+}

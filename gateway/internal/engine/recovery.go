@@ -1,0 +1,28 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// recover queues every run that was working when the last process ended. Waiting
+// and paused ones stay on disk: the waker finds those whose event came, since each
+// decision, signal and ended child leaves its mark in wake_at.
+func (e *Engine) recover(ctx context.Context) error {
+	var rows []*store.Run
+	err := e.store.View(ctx, func(v *store.View) (err error) {
+		rows, err = v.OpenRuns()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Status == wire.RunRunning {
+			e.wake(row.RunID, e.registry.weightOf(row.WorkflowKey, row.Version), nil)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+package engine
+
+import (
+	"encoding/json"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+)
+
+// run is one run in memory. Fields below "goroutine" belong to its goroutine alone.
+type run struct {
+	e      *Engine
+	id     string
+	weight int
+	box    inbox
+	out    outbox
+
+	fresh      *store.Run // row of a run launched a moment ago
+	generation int64      // of the journal; set before the first unit
+
+	// goroutine
+	log       *zap.Logger
+	row       *store.Run // as loaded; only what never changes is read later
+	status    string     // as committed
+	parent    *parentRef
+	def       Definition
+	machine   program.Machine
+	nodes     map[program.Key]*node
+	byRef     map[int64]*node
+	open      []*node // unfinished nodes in order of request
+	ordinal   int64
+	settleQ   []*node
+	staged    []step
+	pos       int64 // last position this goroutine knows to be committed
+	moves     int64 // likewise of unit.moves
+	live      int   // attempts in flight
+	limit     int   // bound of live
+	nextTick  int64 // earliest wake registered with the waker; 0 none
+	parkAt    Timer
+	parkDue   bool
+	replaying bool
+	deferred  []program.Op // of a replay, for its end
+	pausing   bool
+	stopping  bool
+	ending    bool // the last unit is on its way
+	over      bool // leave the loop
+}
+
+// newRun makes the actor of a run that is not in memory. e.mu is held.
+func (e *Engine) newRun(id string, weight int) *run {
+	r := &run{e: e, id: id, weight: weight, box: newInbox()}
+	r.out.init(r)
+	e.runs[id] = r
+	return r
+}
+
+// wake makes sure that a run looks at what has happened: key names the node it is
+// about, nil all of them.
+func (e *Engine) wake(id string, weight int, key *program.Key) {
+	for {
+		e.mu.Lock()
+		if e.stopping || !e.started {
+			e.mu.Unlock()
+			return
+		}
+		r, ok := e.runs[id]
+		if !ok {
+			r = e.newRun(id, weight)
+			e.mu.Unlock()
+			e.slots.wait(r)
+			return
+		}
+		e.mu.Unlock()
+		if r.box.post(func() { r.look(key) }) {
+			return
+		}
+		// It has just left memory; its entry goes next.
+		e.forget(r)
+	}
+}
+
+// granted starts the goroutine of a run that holds its slots.
+func (e *Engine) granted(r *run) {
+	e.mu.Lock()
+	if e.stopping {
+		e.mu.Unlock()
+		e.slots.release(r.weight)
+		e.forget(r)
+		return
+	}
+	e.wg.Add(1)
+	e.mu.Unlock()
+	e.live.Add(1)
+	go r.main()
+}
+
+// forget removes r, and only r, from memory.
+func (e *Engine) forget(r *run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.runs[r.id] == r {
+		delete(e.runs, r.id)
+	}
+}
+
+func (r *run) main() {
+	defer r.leave()
+	if !r.load() {
+		return
+	}
+	r.begin()
+	for !r.over {
+		msgs := r.box.take()
+		if len(msgs) == 0 {
+			select {
+			case <-r.box.notify:
+			case <-r.e.killed:
+				return
+			}
+			continue
+		}
+		for _, msg := range msgs {
+			if r.over {
+				return
+			}
+			msg()
+		}
+		r.work()
+	}
+}
+
+// leave is the end of the goroutine.
+func (r *run) leave() {
+	if r.parkAt != nil {
+		r.parkAt.Stop()
+	}
+	r.box.close(false)
+	r.out.close()
+	r.e.busy.Add(-int64(r.live))
+	if r.machine != nil {
+		r.machine.Close()
+	}
+	r.e.slots.works(r)
+	r.e.forget(r)
+	r.e.slots.release(r.weight)
+	r.e.live.Add(-1)
+	if !r.box.empty() { // somebody wanted something of a run that was about to go
+		r.e.wake(r.id, r.weight, nil)
+	}
+	r.e.wg.Done()
+}
+
+// stage adds a step to the unit that is being put together.
+func (r *run) stage(s step) { r.staged = append(r.staged, s) }
+
+// work does all that can be done now.
+func (r *run) work() {
+	for !r.over && !r.holding() && len(r.settleQ) > 0 {
+		n := r.settleQ[0]
+		r.settleQ = r.settleQ[1:]
+		turn, err := r.machine.Settle(n.settlement())
+		r.take(turn, err)
+		r.commit()
+	}
+	if r.over {
+		return
+	}
+	r.startReady()
+	r.stageWaiting()
+	r.commit()
+	r.rest()
+}
+
+// commit hands the staged steps to the outbox as one unit.
+func (r *run) commit() {
+	if len(r.staged) > 0 {
+		steps := r.staged
+		r.staged = nil
+		r.out.add(steps)
+	}
+}
+
+// holding reports that the workflow function must not move on.
+func (r *run) holding() bool { return r.pausing || r.stopping || r.ending }
+
+// committed follows a commit.
+func (r *run) committed(u *unit, steps []step) {
+	r.pos, r.moves = u.pos, u.moves
+	r.status = u.row.Status
+	for _, s := range steps {
+		if s.after != nil && !r.over {
+			s.after()
+		}
+	}
+}
+
+// refused follows a unit that can never be committed: the run was ended by
+// somebody else, or the storage does not take what it wants to write.
+func (r *run) refused(err error) {
+	if err != errFenced { //nolint:errorlint // returned by our own unit, never wrapped
+		r.log.Error("a unit of the run was refused", zap.Error(err))
+		r.pauseBroken(err)
+	}
+	r.over = true
+}
+
+// heartbeat refreshes the row while the run works.
+func (r *run) heartbeat() {
+	if r.row == nil || r.ending || r.live == 0 && r.out.idle() {
+		return
+	}
+	r.stage(step{do: func(u *unit) error {
+		u.row.HeartbeatAtMs = u.now
+		u.dirty = true
+		return nil
+	}})
+}
+
+// look checks whether something that a node waits for has happened.
+func (r *run) look(key *program.Key) {
+	if r.nodes == nil || r.holding() {
+		return
+	}
+	if key == nil {
+		r.checkAll()
+		return
+	}
+	if n := r.nodes[*key]; n != nil {
+		r.check(n)
+	}
+}
+
+// now is the wall clock in epoch milliseconds.
+func (r *run) now() int64 { return r.e.nowMs() }
+
+// wakeAt arranges for a tick at a time.
+func (r *run) wakeAt(at int64) {
+	if at <= 0 || r.nextTick != 0 && r.nextTick <= at {
+		return
+	}
+	r.nextTick = at
+	r.e.waker.add(r.id, at, true)
+}
+
+func (r *run) after(d time.Duration, f func()) Timer {
+	return r.e.clock.AfterFunc(d, func() { r.box.post(f) })
+}
+
+func (r *run) env() program.Env {
+	return program.Env{
+		Post: func(event any) {
+			r.box.post(func() { r.deliver(event) })
+		},
+		WaitCommits: r.out.waitCommits,
+		Logger:      r.log,
+	}
+}
+
+func (r *run) deliver(event any) {
+	if r.machine == nil || r.ending {
+		return
+	}
+	turn, err := r.machine.Deliver(event)
+	r.take(turn, err)
+}
+
+func (r *run) input() program.Input {
+	var auth program.Auth
+	if err := json.Unmarshal(r.row.CreatedBy, &auth); err != nil {
+		r.log.Warn("the run's creator cannot be read", zap.Error(err))
+	}
+	parent := ""
+	if r.parent != nil {
+		parent = r.parent.RunID
+	}
+	return program.Input{
+		RunID: r.id, ParentRunID: parent, Workflow: r.row.WorkflowKey, Input: r.row.Input,
+		Auth: auth, StartedAtMs: r.row.StartedAtMs, Seed: r.row.Seed,
+	}
+}

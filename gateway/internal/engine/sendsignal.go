@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// Signal is a signal for a run. Name and CorrelationID default to CorrelationKey.
+type Signal struct {
+	RunID          string
+	Name           string
+	CorrelationID  string
+	CorrelationKey string
+	Payload        json.RawMessage // nil: {}
+	By             Actor
+}
+
+// SignalResult is what submitSignal answers. Seq counts the run's signals from 0.
+type SignalResult struct {
+	Seq           int64
+	Name          string
+	CorrelationID string // "": none
+	ReceivedAtMs  int64
+}
+
+// Signal stores a signal, also on a run that nothing in waits for it or that has
+// ended (Q18), and wakes the run if it has not.
+func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
+	s.CorrelationID, s.CorrelationKey = strings.TrimSpace(s.CorrelationID), strings.TrimSpace(s.CorrelationKey)
+	byKey := s.Name == "" && s.CorrelationID == ""
+	if s.Name == "" {
+		s.Name = s.CorrelationKey
+	}
+	if s.CorrelationID == "" {
+		s.CorrelationID = s.CorrelationKey
+	}
+	if s.RunID == "" || s.Name == "" {
+		return SignalResult{}, wire.Errorf(wire.CodeInvalidRequest, "runId and signalName are required")
+	}
+	if len(s.Payload) == 0 {
+		s.Payload = json.RawMessage("{}")
+	}
+	row := &store.Signal{Name: s.Name, CorrelationID: s.CorrelationID, Payload: s.Payload, ReceivedBy: s.By.name(), ByKey: byKey}
+	var weight int
+	var woken []program.Key
+	err := e.store.Update(ctx, func(tx *store.Tx) error {
+		run, err := tx.Run(s.RunID)
+		if errors.Is(err, store.ErrNotFound) {
+			return errRunNotFound(s.RunID)
+		} else if err != nil {
+			return err
+		}
+		weight = e.registry.weightOf(run.WorkflowKey, run.Version)
+		row.ReceivedAtMs = e.nowMs()
+		if err := tx.InsertSignal(s.RunID, row); err != nil {
+			return err
+		}
+		ev := event{typ: wire.TypeSignalReceived, at: row.ReceivedAtMs, fields: []field{
+			text("signalName", row.Name), raw("correlationId", orNullText(row.CorrelationID)), number("seq", row.Seq)}}
+		if err := appendEvent(tx, run, e.opts.MaxEventBytes, ev); err != nil {
+			return err
+		}
+		if !wire.RunTerminal(run.Status) {
+			if woken, err = markWaits(tx, run.RunID, row); err != nil {
+				return err
+			}
+		}
+		detail, err := json.Marshal(map[string]any{"signalName": row.Name, "correlationId": nullable(row.CorrelationID), "seq": row.Seq})
+		if err != nil {
+			return err
+		}
+		return s.By.audit(tx, row.ReceivedAtMs, "signal", s.RunID, detail)
+	})
+	if err != nil {
+		return SignalResult{}, apiError(err)
+	}
+	for i := range woken {
+		e.wake(s.RunID, weight, &woken[i])
+	}
+	return SignalResult{Seq: row.Seq, Name: row.Name, CorrelationID: row.CorrelationID, ReceivedAtMs: row.ReceivedAtMs}, nil
+}
+
+// markWaits notes in the nodes that a signal may satisfy that they want attention.
+func markWaits(tx *store.Tx, runID string, s *store.Signal) ([]program.Key, error) {
+	waits, err := tx.WaitsOf(runID)
+	if err != nil {
+		return nil, err
+	}
+	var keys []program.Key
+	for _, w := range waits {
+		if !matches(w.Name, w.CorrelationID, s) {
+			continue
+		}
+		n, err := tx.Node(runID, w.NodeID, w.Iteration)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if n.State != wire.NodeWaitingEvent {
+			continue
+		}
+		n.WakeAtMs = s.ReceivedAtMs
+		if err := tx.UpsertNode(runID, n); err != nil {
+			return nil, err
+		}
+		keys = append(keys, program.Key{NodeID: w.NodeID, Iteration: w.Iteration})
+	}
+	return keys, nil
+}
