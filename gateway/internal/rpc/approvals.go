@@ -84,7 +84,8 @@ func (r *Router) submitApproval(ctx context.Context, c *Call, p params) (any, er
 	}
 	iteration := p.iteration()
 	err := r.deps.Engine.Decide(ctx, engine.Decision{RunID: runID, NodeID: nodeID, Iteration: iteration,
-		Approved: approved, Note: note, Value: value, By: actor(c)})
+		Approved: approved, Note: note, Value: value, By: actor(c),
+		Holds: func(scope string) bool { return wire.Holds(c.Principal.Scopes, scope) }})
 	if r.deps.Counters.Decided != nil {
 		r.deps.Counters.Decided(outcome(err, approved))
 	}

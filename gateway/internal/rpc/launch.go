@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"math"
-	"strings"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
@@ -15,52 +14,32 @@ import (
 // docsSuffix ends the messages that the original ends so.
 const docsSuffix = " See https://smithers.sh/reference/errors"
 
-// maxIdempotencyKey bounds options.idempotencyKey, in bytes.
-const maxIdempotencyKey = 256
-
 func (r *Router) launchRun(ctx context.Context, c *Call, p params) (any, error) {
 	workflow := p.str("workflow")
 	if workflow == "" {
 		return nil, wire.Errorf(wire.CodeInvalidRequest, "workflow is required")
-	}
-	input, werr := launchInput(p)
-	if werr != nil {
-		return nil, werr
 	}
 	options := p.object("options")
 	startedBy, werr := startedBy(options)
 	if werr != nil {
 		return nil, werr
 	}
-	runID, given := p.text("runId")
-	if !given {
-		runID, given = options.text("runId")
-	}
-	if given { // validated before the answer (Q23); only the engine makes ids of child runs
-		if werr := wire.CheckRunID(runID); werr != nil || strings.Contains(runID, ":") {
-			return nil, wire.CheckRunID("")
-		}
-	}
-	config, werr := launchConfig(options)
-	if werr != nil {
-		return nil, werr
-	}
-	key := options.str("idempotencyKey")
-	if len(key) > maxIdempotencyKey {
-		return nil, wire.Errorf(wire.CodeInvalidRequest, "options.idempotencyKey exceeds the maximum length of %d characters.", maxIdempotencyKey)
+	runID := p.str("runId")
+	if runID == "" {
+		runID = options.str("runId")
 	}
 	source := "user"
 	if c.Principal.UserID == "" {
 		source = "gateway"
 	}
 	l, err := r.deps.Engine.Launch(ctx, engine.Launch{
-		Workflow: workflow, Input: input, RunID: runID, IdempotencyKey: key, Source: source,
-		Config: config, StartedBy: startedBy, By: r.launcher(c.Principal), Remote: c.Remote,
+		Workflow: workflow, Input: p.raw("input"), RunID: runID, IdempotencyKey: options.str("idempotencyKey"), Source: source,
+		Config: launchConfig(options), StartedBy: startedBy, By: launcher(c.Principal), Remote: c.Remote,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if r.deps.Counters.Launched != nil {
+	if r.deps.Counters.Launched != nil && !l.Existing {
 		r.deps.Counters.Launched(l.Workflow, source)
 	}
 	c.widen(l.RunID)
@@ -74,13 +53,10 @@ func (c *Call) widen(runID string) {
 	}
 }
 
-// launcher is what a run records of who started it.
-func (r *Router) launcher(p *auth.Principal) program.Auth {
-	a := program.Auth{TriggeredBy: p.UserID, Role: p.Role, Scopes: p.Scopes, TokenID: p.TokenID, CreatedAt: iso(r.now())}
-	if a.TriggeredBy == "" {
-		a.TriggeredBy = "gateway"
-	}
-	return a
+// launcher is what a run records of who started it; without a user id the engine
+// puts the gateway there.
+func launcher(p *auth.Principal) program.Auth {
+	return program.Auth{TriggeredBy: p.UserID, Role: p.Role, Scopes: p.Scopes, TokenID: p.TokenID}
 }
 
 // actor is what decisions and audit rows record of the caller.
@@ -89,33 +65,24 @@ func actor(c *Call) engine.Actor {
 		Scopes: c.Principal.Scopes, Remote: c.Remote}
 }
 
-func launchInput(p params) (json.RawMessage, *wire.Error) {
-	if p.object("input") == nil {
-		return json.RawMessage("{}"), nil
-	}
-	input := p.raw("input")
-	return input, wire.CheckInput(input)
-}
-
-// launchConfig reads the limits of a launch. A wrong type is ignored; a number that
-// cannot work is refused rather than launched into certain failure (Q23).
-func launchConfig(options params) (engine.Config, *wire.Error) {
-	var c engine.Config
-	for _, o := range []struct {
-		name string
-		into *int
-	}{{"maxConcurrency", &c.MaxConcurrency}, {"maxOutputBytes", &c.MaxOutputBytes}, {"toolTimeoutMs", &c.ToolTimeoutMs}} {
-		f, ok := options.number(o.name)
+// launchConfig reads the limits of a launch. A wrong type is ignored; a fraction is
+// handed on as the impossible 0, which the engine refuses as it does negatives.
+func launchConfig(options params) engine.LaunchConfig {
+	number := func(name string) *int64 {
+		f, ok := options.number(name)
 		if !ok {
-			continue
+			return nil
 		}
-		if f < 1 || f > math.MaxInt32 || f != math.Trunc(f) {
-			return c, wire.Errorf(wire.CodeInvalidInput, "options.%s must be an integer greater than 0.", o.name)
+		var n int64
+		if f == math.Trunc(f) {
+			n = int64(max(min(f, math.MaxInt32), -1))
 		}
-		*o.into = int(f)
+		return &n
 	}
+	c := engine.LaunchConfig{MaxConcurrency: number("maxConcurrency"), MaxOutputBytes: number("maxOutputBytes"),
+		ToolTimeoutMs: number("toolTimeoutMs")}
 	c.AllowNetwork, _ = options.boolean("allowNetwork")
-	return c, nil
+	return c
 }
 
 // startedBy checks options.startedBy and returns what is stored of it: nil when it

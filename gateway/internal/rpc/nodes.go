@@ -2,11 +2,26 @@ package rpc
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
+
+// nodeOptions is how the journal keeps the options of a node.
+type nodeOptions struct {
+	Task   *program.TaskOptions   `json:"task"`
+	Signal *program.SignalOptions `json:"signal"`
+}
+
+// optionsOf reads them; what cannot be read counts as absent.
+func optionsOf(n *store.Node) (o nodeOptions) {
+	if json.Unmarshal(n.Options, &o) != nil {
+		return nodeOptions{}
+	}
+	return o
+}
 
 func (r *Router) listNodeStates(ctx context.Context, _ *Call, p params) (any, error) {
 	id, werr := p.runID()

@@ -1,9 +1,6 @@
 package rpc
 
 import (
-	"encoding/json"
-
-	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -50,9 +47,8 @@ func blockedOnEvent(nodes []*store.Node) *wire.Blocked {
 	for _, n := range nodes {
 		switch n.State {
 		case wire.NodeWaitingEvent:
-			var o program.SignalOptions
 			key := ""
-			if n.Kind == string(program.KindSignal) && json.Unmarshal(n.Options, &o) == nil {
+			if o := optionsOf(n).Signal; o != nil {
 				if key = o.CorrelationID; key == "" {
 					key = o.Name
 				}

@@ -26,8 +26,7 @@ func schemaOf(n *store.Node) wire.OutputSchema {
 	case program.KindApproval:
 		return wire.OutputSchema{Fields: decisionFields()}
 	case program.KindTask:
-		var o program.TaskOptions
-		if json.Unmarshal(n.Options, &o) == nil && len(o.Output) > 0 {
+		if o := optionsOf(n).Task; o != nil && len(o.Output) > 0 {
 			if fields := declaredFields(o.Output); fields != nil {
 				return wire.OutputSchema{Fields: fields}
 			}

@@ -2,45 +2,29 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
-	"strings"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 func (r *Router) submitSignal(ctx context.Context, c *Call, p params) (any, error) {
-	runID, name, key := p.str("runId"), p.str("signalName"), p.str("correlationKey")
-	s := engine.Signal{RunID: runID, Name: name, CorrelationKey: key, By: actor(c)}
-	if s.Name == "" {
-		s.Name = key
-	}
-	if runID == "" || s.Name == "" {
-		return nil, wire.Errorf(wire.CodeInvalidRequest, "runId and signalName are required")
-	}
-	correlation, given := p.text("correlationId")
-	if !given {
-		correlation = key
-	}
-	s.CorrelationID = strings.TrimSpace(correlation)
-	if s.Payload = p.raw("data"); s.Payload == nil {
-		s.Payload = p.raw("payload")
-	}
+	s := engine.Signal{RunID: p.str("runId"), Name: p.str("signalName"), CorrelationID: p.str("correlationId"),
+		CorrelationKey: p.str("correlationKey"), Payload: p.raw("data"), By: actor(c)}
 	if s.Payload == nil {
-		s.Payload = json.RawMessage("{}")
+		s.Payload = p.raw("payload")
 	}
 	res, err := r.deps.Engine.Signal(ctx, s)
 	if r.deps.Counters.Signalled != nil {
-		result := "accepted"
+		outcome := "accepted"
 		if err != nil {
-			result = "rejected"
+			outcome = "rejected"
 		}
-		r.deps.Counters.Signalled(result)
+		r.deps.Counters.Signalled(outcome)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.widen(runID)
-	return wire.Signalled{RunID: runID, Seq: res.Seq, SignalName: s.Name,
-		CorrelationID: optional(s.CorrelationID), ReceivedAtMs: res.ReceivedAtMs}, nil
+	c.widen(s.RunID)
+	return wire.Signalled{RunID: s.RunID, Seq: res.Seq, SignalName: res.Name, CorrelationID: optional(res.CorrelationID),
+		ReceivedAtMs: res.ReceivedAtMs}, nil
 }
