@@ -101,8 +101,10 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 		require.Equal(t, 1, count(names(p.history(id)), "approval.decided gate"))
 		err := p.decide(id, "gate", false)
 		require.True(t, client.IsCode(err, "AlreadyDecided"), err)
+		require.Equal(t, 1, count(names(p.history(id)), "node.finished before"))
+		require.Equal(t, 1, count(names(p.history(id)), "node.finished after"))
 	}
-	require.Equal(t, len(launched), w.count("after"))
+	require.Equal(t, len(launched), w.count("before"), "finished before the kill, so never again")
 }
 
 func count(list []string, what string) int {

@@ -115,7 +115,7 @@ func pluginBuild(ctx context.Context, c *console, co *checkout, o buildOptions, 
 
 	p := newProgress(c, total)
 	defer p.close()
-	s := &seeder{ctx: ctx, co: co}
+	s := &seeder{ctx: ctx, co: co, plugins: o.plugins}
 	b.OnStep = func(e *xcaddy.StepEvent) error {
 		if e.Step == xcaddy.StepCleanup { // keeps the words of the step that failed
 			_, err := io.Copy(io.Discard, e.Output)

@@ -14,12 +14,15 @@ import (
 // plugin is one --with MODULE[@VERSION][=PATH].
 type plugin struct {
 	module  string
-	version string
+	version string // "": the newest
 	path    string // absolute; "": from the proxy
 }
 
 func (p plugin) String() string {
-	if p.version != "" {
+	switch {
+	case p.path != "":
+		return p.module + "=" + p.path
+	case p.version != "":
 		return p.module + "@" + p.version
 	}
 	return p.module
@@ -51,6 +54,9 @@ func parsePlugin(text string) (plugin, error) {
 			return plugin{}, usagef("--with %q: %s holds no go.mod", text, path)
 		}
 		p.path = abs
+		if p.version == "" {
+			p.version = localVersion(module)
+		}
 	}
 	return p, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,7 +72,7 @@ func TestMovedModules(t *testing.T) {
 
 	list := moves(have, want)
 	require.Equal(t, []move{{"example.com/free", "v1.0.0", "v1.1.0"}, {"modernc.org/libc", "v1.79.0", "v1.99.0"}}, list)
-	require.Equal(t, "plugin example.com/mover", mover(t.Context(), &checkout{root: ".", versions: want}, o, have, list[1]))
+	require.Equal(t, "plugin example.com/mover="+dir, mover(t.Context(), &checkout{root: ".", versions: want}, o, have, list[1]))
 	require.Empty(t, moves(want, want))
 }
 
@@ -105,6 +106,30 @@ func TestBothBuildsHaveTheSameModules(t *testing.T) {
 	delete(whole, modulePath) // its own module here, the main module there
 	require.Equal(t, plain, whole)
 	require.Empty(t, moves(whole, co.versions))
+}
+
+// A workflow written in Go is a plugin like any other.
+func TestBuildWithAGoWorkflow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the binary")
+	}
+	ctx := t.Context()
+	co, err := findCheckout(ctx, ".")
+	require.NoError(t, err)
+	c, _, errOut := testConsole()
+	p, err := parsePlugin(modulePath + "/examples/go-workflow=" + filepath.Join(co.root, "examples", "go-workflow"))
+	require.NoError(t, err)
+	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), "gateway"), plugins: []plugin{p}}
+	path, err := build(ctx, c, co, o)
+	var offline *offlineError
+	if errors.As(err, &offline) && os.Getenv("CI") == "" {
+		t.Skip("no module proxy can be reached")
+	}
+	require.NoError(t, err, errOut)
+	out, err := exec.CommandContext(ctx, path, "list-modules").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(out), "http.handlers.smithers")
+	require.Contains(t, string(out), "smithers.workflows.release")
 }
 
 func buildForTest(t *testing.T, ctx context.Context, c *console, co *checkout, name string, plain bool) map[string]string {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
@@ -19,6 +20,7 @@ const (
 	demoScopes   = "run:read,run:write,approval:submit,signal:submit"
 	demoTTL      = "12h"
 	demoLogTail  = 30
+	tokenTime    = 5 * time.Second // a new token counts within one second
 )
 
 const demoAbout = `Build the gateway, start it on a fresh folder, launch examples/gateway.mjs, stream the
@@ -107,16 +109,19 @@ func (d *demo) play(ctx context.Context, port int, exit bool) (err error) {
 	if err != nil {
 		return err
 	}
-	d.c.say("  %s token issued for %s", d.c.paint(green, "✓"), demoScopes)
 	d.client = &client.Client{Base: s.url, Token: token}
+	if err := d.tokenCounts(ctx); err != nil {
+		return err
+	}
+	d.c.say("  %s token issued for %s", d.c.paint(green, "✓"), demoScopes)
 
 	if err := d.story(ctx); err != nil {
 		return err
 	}
-	d.farewell(token)
 	if exit {
 		return nil
 	}
+	d.farewell(token)
 	d.c.say("\nServing until Ctrl-C.")
 	select {
 	case <-ctx.Done():
@@ -142,6 +147,25 @@ func (d *demo) issueToken(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("token issue printed no token: %s", out.String())
 	}
 	return issued.Token, nil
+}
+
+// tokenCounts waits until the running gateway has noticed the token.
+func (d *demo) tokenCounts(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tokenTime)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := d.client.Call(ctx, "listRuns", nil, nil)
+		if err == nil || !client.IsCode(err, "UNAUTHORIZED") {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the gateway does not notice the token it was issued: %w", err)
+		}
+	}
 }
 
 func (d *demo) farewell(token string) {

@@ -59,13 +59,16 @@ func TestParsePlugin(t *testing.T) {
 	for text, want := range map[string]plugin{
 		"example.com/a":                  {module: "example.com/a"},
 		"example.com/a@v1.2.3":           {module: "example.com/a", version: "v1.2.3"},
-		"example.com/mine=" + dir:        {module: "example.com/mine", path: dir},
+		"example.com/mine=" + dir:        {module: "example.com/mine", version: "v0.0.0-00010101000000-000000000000", path: dir},
 		"example.com/mine@v0.1.0=" + dir: {module: "example.com/mine", version: "v0.1.0", path: dir},
 	} {
 		got, err := parsePlugin(text)
 		require.NoError(t, err, text)
 		require.Equal(t, want, got, text)
 	}
+	require.Equal(t, "v3.0.0-00010101000000-000000000000", localVersion("example.com/mine/v3"))
+	require.Equal(t, "v2.0.0-00010101000000-000000000000", localVersion("gopkg.in/mine.v2"))
+	require.Equal(t, "v0.0.0-00010101000000-000000000000", localVersion("example.com/mine.v2"))
 	for _, text := range []string{"", "=x", "@v1", "example.com/a@", "example.com/a=", "example.com/a=" + t.TempDir(), "a b", modulePath, pluginPath} {
 		_, err := parsePlugin(text)
 		var usage *usageError

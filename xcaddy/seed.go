@@ -15,20 +15,30 @@ import (
 	"github.com/caddyserver/xcaddy"
 )
 
-// localVersion is how the go command writes a module that only a replace line
-// provides.
-const localVersion = "v0.0.0-00010101000000-000000000000"
+var majorSuffix = regexp.MustCompile(`(?:/v|^gopkg\.in/.*\.v)(\d+)$`)
+
+// localVersion is how the go command writes the version of a module that only a
+// replace line provides.
+func localVersion(module string) string {
+	major := "0"
+	if m := majorSuffix.FindStringSubmatch(module); m != nil {
+		major = m[1]
+	}
+	return "v" + major + ".0.0-00010101000000-000000000000"
+}
 
 var tempFolder = regexp.MustCompile(`\[INFO\] Temporary folder: (.+)$`)
 
 // seeder writes this checkout's requirements and checksums into the module that
 // xcaddy makes, before xcaddy resolves anything. Without it xcaddy asks the proxy
-// for the newest version of every import, and for this very module, which the
-// proxy need not know. Plugins may still raise a version; nothing else can.
+// for the newest version of every import, and for this very module and plugins from
+// a folder, which the proxy need not know. Plugins may still raise a version; nothing
+// else can.
 type seeder struct {
-	ctx    context.Context
-	co     *checkout
-	folder string
+	ctx     context.Context
+	co      *checkout
+	plugins []plugin
+	folder  string
 }
 
 // line learns the folder from what xcaddy prints.
@@ -46,7 +56,12 @@ func (s *seeder) after(step xcaddy.Step) error {
 	if s.folder == "" {
 		return errors.New("xcaddy did not say where its build module is")
 	}
-	args := []string{"mod", "edit", "-require=" + modulePath + "@" + localVersion}
+	args := []string{"mod", "edit", "-require=" + modulePath + "@" + localVersion(modulePath)}
+	for _, p := range s.plugins {
+		if p.path != "" {
+			args = append(args, "-require="+p.module+"@"+p.version)
+		}
+	}
 	for _, path := range slices.Sorted(maps.Keys(s.co.versions)) {
 		args = append(args, "-require="+path+"@"+s.co.versions[path])
 	}
