@@ -20,15 +20,10 @@ var (
 // The commands of the README that are marked runnable are run in one shell, in the
 // README's order, with the README's own module served by the binary.
 func TestReadmeCommandsWork(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("no bash")
-	}
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("curl is missing")
+	for _, tool := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			absent(t, tool)
 		}
-		t.Skip("no curl")
 	}
 	text, err := os.ReadFile(filepath.Join("..", "README.md"))
 	require.NoError(t, err)
@@ -50,7 +45,7 @@ func TestReadmeCommandsWork(t *testing.T) {
 	require.NoError(t, os.Symlink(binary, filepath.Join(bin, "smithers-gateway")))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bash, "-c", script)
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = s.dir
 	cmd.Env = append(s.environ(), "URL="+p.Base, "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
