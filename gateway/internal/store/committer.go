@@ -55,12 +55,24 @@ func (s *Store) Update(ctx context.Context, do func(*Tx) error) error {
 // runCommitter takes whatever queued while the last transaction ran. No timer: an
 // idle store commits at once, a busy one in batches.
 func (s *Store) runCommitter() {
-	defer s.committer.Done()
+	var units []*unit
+	ended := false
+	defer func() {
+		if ended {
+			s.committer.Done()
+			return
+		}
+		// Somebody's function called runtime.Goexit, as a failing test does.
+		s.abandon(units)
+		go s.runCommitter()
+	}()
 	tx := newTx(s)
 	for {
-		units, closed := s.queue.take()
+		var closed bool
+		units, closed = s.queue.take()
 		if len(units) == 0 {
 			if closed {
+				ended = true
 				return
 			}
 			<-s.queue.wake
@@ -147,6 +159,10 @@ func (s *Store) report(events []*Event, units []*unit, failed error) {
 		s.guard("OnCommit", func() { s.onCommit(events) })
 	}
 	for i, u := range units {
+		if u == nil {
+			continue // told already, see abandon
+		}
+		units[i] = nil
 		err := u.err
 		if failed != nil {
 			err = failed // decisions of the unit may rest on what was rolled back
@@ -154,8 +170,15 @@ func (s *Store) report(events []*Event, units []*unit, failed error) {
 		if u.done != nil {
 			s.guard("done", func() { u.done(err) })
 		}
-		units[i] = nil
 	}
+}
+
+// abandon ends a batch whose goroutine is dying and tells the units that wait.
+func (s *Store) abandon(units []*unit) {
+	s.log.Error("a function run by the store ended its goroutine")
+	err := errors.Join(fmt.Errorf("%w: a unit of work ended its goroutine", ErrUnavailable), s.rollback())
+	s.counters.forget(s.version.Load())
+	s.report(nil, units, err)
 }
 
 // guard keeps the committer alive when a callback panics.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -278,6 +279,26 @@ func TestPanicInCallbacks(t *testing.T) {
 	s.Submit(func(tx *Tx) error { return tx.Append("r", pushed(1)) }, func(error) { close(done); panic("done") })
 	<-done
 	update(t, s, func(tx *Tx) error { return tx.Append("r", pushed(2)) })
+}
+
+// A test that fails inside a unit ends the goroutine; the store must not hang.
+func TestGoexitInUnitAndCallback(t *testing.T) {
+	s := open(t)
+	withRun(t, s, "r")
+	release := hold(s)
+	results := make(chan error, 2)
+	s.Submit(func(tx *Tx) error { return tx.Append("r", pushed(1)) }, func(err error) { results <- err })
+	s.Submit(func(*Tx) error { runtime.Goexit(); return nil }, func(err error) { results <- err })
+	release()
+	require.ErrorIs(t, <-results, ErrUnavailable)
+	require.ErrorIs(t, <-results, ErrUnavailable)
+
+	exited := make(chan struct{})
+	s.Submit(func(tx *Tx) error { return tx.Append("r", pushed(2)) }, func(error) { close(exited); runtime.Goexit() })
+	<-exited
+	var ev *Event
+	update(t, s, func(tx *Tx) error { ev = pushed(3); return tx.Append("r", ev) })
+	require.EqualValues(t, 2, ev.Seq)
 }
 
 func TestObserve(t *testing.T) {

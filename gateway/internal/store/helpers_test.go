@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -68,4 +69,14 @@ func pushed(n int) *Event {
 
 func silent(n int) *Event {
 	return &Event{Type: "NodeOutput", Payload: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n)), AtMs: int64(n)}
+}
+
+func fails(t *testing.T, s *Store, want error, do func(tx *Tx) error) {
+	t.Helper()
+	require.ErrorIs(t, s.Update(context.Background(), do), want)
+}
+
+func same(t *testing.T, want, got any) {
+	t.Helper()
+	require.Empty(t, cmp.Diff(want, got))
 }

@@ -1,0 +1,43 @@
+package store
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The queries that run often, or over tables without bound, must go through an index.
+func TestQueryPlans(t *testing.T) {
+	s := open(t)
+	for _, c := range []struct{ name, query, uses string }{
+		{"events after seq", sqlEventsAfter, "PRIMARY KEY"},
+		{"last seq", sqlCounterSeq, "gateway_events_seq"},
+		{"newest runs", "SELECT " + runColumns + " FROM gateway_runs WHERE system = 0 ORDER BY created_at DESC, rid DESC LIMIT 5", "gateway_runs_created"},
+		{"runs of a workflow", "SELECT " + runColumns + " FROM gateway_runs WHERE workflow_key = ? AND system = 0 ORDER BY created_at DESC, rid DESC LIMIT 5", "gateway_runs_workflow"},
+		{"open runs", "SELECT " + runColumns + " FROM gateway_runs WHERE " + openRun, "gateway_runs_open"},
+		{"idempotency", "SELECT rid FROM gateway_runs WHERE workflow_key = ? AND idempotency_key = ?", "gateway_runs_idempotency"},
+		{"ended runs", "SELECT run_id FROM gateway_runs WHERE finished_at < ? AND NOT " + openRun + " ORDER BY finished_at LIMIT 5", "gateway_runs_finished"},
+		{"waits", sqlWaits + "WHERE w.name = ? AND w.correlation_id IS ?", "gateway_waits_name"},
+		{"bundle in use", "SELECT 1 FROM gateway_runs r WHERE r.version = ? AND r.version <> '' AND r." + openRun, "gateway_runs_version"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			view(t, s, func(v *View) {
+				var plan []string
+				n := strings.Count(strings.NewReplacer("?1", "", "?2", "", "?3", "").Replace(c.query), "?")
+				args := make([]any, max(n, 3*strings.Count(c.query, "?3")))
+				require.NoError(t, v.c.each("EXPLAIN QUERY PLAN "+c.query, args, func(r row) error {
+					plan = append(plan, r.str(3))
+					return nil
+				}))
+				text := strings.Join(plan, "\n")
+				require.Contains(t, text, c.uses)
+				for _, line := range plan {
+					if strings.HasPrefix(line, "SCAN") {
+						require.Contains(t, line, "USING INDEX", text)
+					}
+				}
+			})
+		})
+	}
+}
