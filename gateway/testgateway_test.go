@@ -114,6 +114,8 @@ func testSettings(t testing.TB, dir string) Settings {
 	return s
 }
 
+func writeFile(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }
+
 func writeTokens(t testing.TB, s Settings) {
 	require.NoError(t, os.WriteFile(s.TokenStore, []byte(fixtureTokens), 0o600))
 }
