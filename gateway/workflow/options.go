@@ -12,6 +12,7 @@ type TaskOptions struct {
 	ContinueOnFail   bool
 	Skip             bool
 	NeedsApproval    *Approval
+	OutputSchema     string
 }
 
 // TaskOption changes how a task runs.
@@ -38,10 +39,16 @@ func Label(text string) TaskOption { return func(o *TaskOptions) { o.Label = tex
 // the run's failedChildren.
 func ContinueOnFail() TaskOption { return func(o *TaskOptions) { o.ContinueOnFail = true } }
 
+// OutputSchema is a JSON schema that the result must meet; an attempt whose result
+// does not has failed.
+func OutputSchema(schema string) TaskOption {
+	return func(o *TaskOptions) { o.OutputSchema = schema }
+}
+
 // Skip marks the node skipped instead of running it when cond holds.
 func Skip(cond bool) TaskOption { return func(o *TaskOptions) { o.Skip = cond } }
 
-// NeedsApproval asks for a decision before the first attempt.
+// NeedsApproval asks for a decision before the first attempt. A denial fails the task.
 func NeedsApproval(request Approval) TaskOption {
 	return func(o *TaskOptions) { o.NeedsApproval = &request }
 }
@@ -51,6 +58,7 @@ type SignalOptions struct {
 	ID            string
 	CorrelationID string
 	Timeout       time.Duration
+	Schema        string
 }
 
 // SignalOption changes how a signal is awaited.
@@ -68,3 +76,7 @@ func CorrelationID(id string) SignalOption {
 func SignalTimeout(d time.Duration) SignalOption {
 	return func(o *SignalOptions) { o.Timeout = d }
 }
+
+// SignalSchema is a JSON schema that the payload must meet; a signal that does not
+// fails the wait.
+func SignalSchema(schema string) SignalOption { return func(o *SignalOptions) { o.Schema = schema } }

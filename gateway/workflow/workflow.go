@@ -79,7 +79,8 @@ type Context interface {
 	// Sleep parks the run.
 	Sleep(id string, d time.Duration) error
 	// Parallel runs the branches side by side, at most limit at a time (0: no limit).
-	// The first failure cancels the others and is returned.
+	// The first failure cancels the others and is returned. Tasks of one run overlap
+	// only as far as its launch allows (maxConcurrency, 4 by default).
 	Parallel(limit int, branches ...func(ctx Context) error) error
 	// Loop calls body with 0, 1, 2, … until it returns false or an error, at most max
 	// times (0: 10,000). Nodes inside carry the iteration number.
@@ -134,7 +135,9 @@ type Approval struct {
 	Metadata      any
 	// FailOnDeny fails the node instead of returning Approved false.
 	FailOnDeny bool
-	Timeout    time.Duration
+	// AutoApprove decides the approval at once, without a person.
+	AutoApprove bool
+	Timeout     time.Duration
 }
 
 // Option is one choice of a select or rank approval.

@@ -70,11 +70,7 @@ func (r *run) execute() {
 	}
 	r.machine = m
 	r.replay()
-	r.commit()
-	if !r.over && !r.ending {
-		r.checkAll()
-		r.work()
-	}
+	r.work()
 }
 
 // cutAttempts records attempts that were in flight when the run was last in

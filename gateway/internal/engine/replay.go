@@ -42,6 +42,7 @@ func (r *run) replay() {
 			return
 		}
 	}
+	r.checkAll()
 	ops := r.deferred
 	r.deferred = nil
 	r.ops(ops)

@@ -161,9 +161,9 @@ func (r *run) work() {
 	for !r.over && !r.holding() && len(r.settleQ) > 0 {
 		n := r.settleQ[0]
 		r.settleQ = r.settleQ[1:]
+		r.commit() // the ops of the turn before
 		turn, err := r.machine.Settle(n.settlement())
 		r.take(turn, err)
-		r.commit()
 	}
 	if r.over {
 		return

@@ -44,7 +44,8 @@ func failureOf(err error) *program.Failure {
 		return &program.Failure{Name: "Error", Message: err.Error()}
 	}
 	if error(ne) == err {
-		return ne.failure
+		own := *ne.failure // the engine has the original
+		return &own
 	}
 	return &program.Failure{Name: "Error", Message: err.Error(), Cause: ne.failure}
 }

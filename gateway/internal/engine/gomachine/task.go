@@ -18,6 +18,7 @@ func (c *runContext) Task(id string, fn workflow.TaskFunc, out any, options ...w
 	po := &program.TaskOptions{
 		Retries: o.Retries, BackoffMs: o.Backoff.Milliseconds(), TimeoutMs: o.Timeout.Milliseconds(),
 		HeartbeatTimeoutMs: o.HeartbeatTimeout.Milliseconds(), ContinueOnFail: o.ContinueOnFail, Skip: o.Skip,
+		Output: json.RawMessage(o.OutputSchema),
 	}
 	if o.NeedsApproval != nil {
 		a, err := approvalOptions(*o.NeedsApproval)

@@ -1,6 +1,7 @@
 package gomachine
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -35,6 +36,9 @@ func approvalOptions(a workflow.Approval) (*program.ApprovalOptions, error) {
 		Mode: a.Mode, Title: a.Title, Summary: a.Summary, Metadata: metadata,
 		AllowedUsers: a.AllowedUsers, AllowedScopes: a.AllowedScopes, TimeoutMs: a.Timeout.Milliseconds(),
 	}
+	if a.AutoApprove {
+		o.AutoApprove = json.RawMessage("true")
+	}
 	if a.FailOnDeny {
 		o.OnDeny = "fail"
 	}
@@ -51,7 +55,7 @@ func (c *runContext) Signal(name string, out any, options ...workflow.SignalOpti
 		set(&o)
 	}
 	raw, err := c.request(co, o.ID, program.Request{Kind: program.KindSignal, Signal: &program.SignalOptions{
-		Name: name, CorrelationID: o.CorrelationID, TimeoutMs: o.Timeout.Milliseconds(),
+		Name: name, CorrelationID: o.CorrelationID, TimeoutMs: o.Timeout.Milliseconds(), Schema: json.RawMessage(o.Schema),
 	}})
 	if err != nil {
 		return err
