@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -147,6 +148,25 @@ func (a *App) Start() error {
 		}
 	}
 	return nil
+}
+
+// reapply puts the settings of this config in force again, which loads the workflow
+// modules anew, and returns the gateways concerned.
+func (a *App) reapply() ([]string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	done := []string{}
+	for _, key := range slices.Sorted(maps.Keys(a.gateways)) {
+		m := a.gateways[key]
+		if !m.applied {
+			continue
+		}
+		if err := m.shared.gateway.Apply(a, m.claims[0].settings); err != nil {
+			return done, fmt.Errorf("gateway of %s: %w", key, err)
+		}
+		done = append(done, key)
+	}
+	return done, nil
 }
 
 // register adds the gateway's metrics to this config's registry; every config has a

