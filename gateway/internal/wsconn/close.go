@@ -55,12 +55,14 @@ func (c *conn) setCause(cause string) {
 
 // lost ends the connection after a flush failed.
 func (c *conn) lost(err error) {
-	cause := ClosedNetwork
-	if errors.Is(err, errSlowReader) {
-		cause = ClosedSlow
+	slow := errors.Is(err, errSlowReader)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slow {
+		c.setCause(ClosedSlow)
 		c.nc.reset()
 	}
-	c.cut(cause)
+	c.cutLocked(ClosedNetwork)
 }
 
 // readFailed notes why reading ended; linger says that the peer may still be
@@ -138,6 +140,9 @@ func (c *conn) lastWords() {
 	_ = c.nc.Flush() // the peer may be gone, which is what we are about to be
 }
 
+// lingerBytes is how much of what a cut-off peer still sends is read.
+const lingerBytes = 16 << 20
+
 // linger reads on for a while without looking, after the close frame was sent to a
 // peer that is still sending: closing a socket with unread bytes makes the kernel
 // send a reset, which may overtake the close frame.
@@ -148,5 +153,5 @@ func (c *conn) linger() {
 	if c.nc.SetReadDeadline(time.Now().Add(c.reg.options().CloseWait)) != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, c.nc, 16*c.reg.options().MaxMessageBytes)
+	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
 }

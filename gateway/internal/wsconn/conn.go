@@ -173,11 +173,11 @@ func (c *conn) visit(now time.Time) {
 		c.kick()
 		return
 	}
-	due := false
-	if c.streams > 0 && elapsed(&c.nextBeat, now, o.StreamHeartbeat) {
+	due, slack := false, o.beat()/2
+	if c.streams > 0 && elapsed(&c.nextBeat, now, o.StreamHeartbeat, slack) {
 		c.inbox.beat, due = true, true
 	}
-	if elapsed(&c.nextTick, now, o.Heartbeat) {
+	if elapsed(&c.nextTick, now, o.Heartbeat, slack) {
 		c.inbox.tick, due = true, true
 	}
 	if due {
@@ -185,10 +185,11 @@ func (c *conn) visit(now time.Time) {
 	}
 }
 
-// elapsed reports whether it is time, and if so sets the next one. Visits are not
-// exact, so the nearest visit counts and the cadence does not drift.
-func elapsed(next *time.Time, now time.Time, every time.Duration) bool {
-	if now.Before(next.Add(-every / 4)) {
+// elapsed reports whether it is time, and if so sets the next one. The visit nearest
+// to the time counts, slack being half of what lies between two, so that the cadence
+// does not drift.
+func elapsed(next *time.Time, now time.Time, every, slack time.Duration) bool {
+	if now.Before(next.Add(-slack)) {
 		return false
 	}
 	*next = next.Add(every)

@@ -72,6 +72,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// beat is the time between two visits of the wheel to a socket: the shortest time
+// that visits keep.
+func (o *Options) beat() time.Duration { return min(o.StreamHeartbeat, o.Heartbeat, o.AuthDeadline) }
+
 // Router answers requests; *rpc.Router is one.
 type Router interface {
 	Dispatch(ctx context.Context, c *rpc.Call) (json.RawMessage, *wire.Error)

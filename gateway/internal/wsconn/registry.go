@@ -182,11 +182,9 @@ func (r *Registry) turn() {
 	}
 }
 
-// step is the time between two slots. A beat is as long as the shortest time that
-// visits keep.
+// step is the time between two slots.
 func (r *Registry) step() time.Duration {
-	o := r.options()
-	return max(min(o.StreamHeartbeat, o.Heartbeat, o.AuthDeadline)/wheelSlots, time.Millisecond)
+	return max(r.options().beat()/wheelSlots, time.Millisecond)
 }
 
 // Recheck looks up the grant of every authenticated socket again and closes 1008

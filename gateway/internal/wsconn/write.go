@@ -9,7 +9,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
-	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -19,7 +18,7 @@ const batch = 128
 // work is what a writing goroutine needs while it works.
 type work struct {
 	scratch []byte
-	events  [batch]*store.Event
+	events  [batch]*eventlog.Event
 }
 
 var workPool = sync.Pool{New: func() any { return new(work) }}
@@ -238,7 +237,7 @@ func (wr *writer) pullPlain(c *conn, w *work) bool {
 
 // wantsPlain holds back what a stream delivers, from where that stream began, and
 // runs that were cut off.
-func (wr *writer) wantsPlain(ev *store.Event) bool {
+func (wr *writer) wantsPlain(ev *eventlog.Event) bool {
 	for _, s := range wr.streams {
 		if s.runID == ev.RunID && (s.handed || ev.Seq > s.from) {
 			return false
