@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -106,6 +107,39 @@ func TestBothBuildsHaveTheSameModules(t *testing.T) {
 	delete(whole, modulePath) // its own module here, the main module there
 	require.Equal(t, plain, whole)
 	require.Empty(t, moves(whole, co.versions))
+}
+
+// Without a proxy the checkout is built as it is, and the user is told; a plugin
+// cannot be had and is an error that says why.
+func TestNoProxyAnswers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the binary")
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("the stand-in for the go command is a shell script")
+	}
+	co, err := findCheckout(t.Context(), ".")
+	require.NoError(t, err)
+	offlineGo := writeFile(t, t.TempDir(), "go", `#!/bin/sh
+[ "$1" = get ] || exec go "$@"
+echo 'go: x: Get "https://proxy.golang.org/x": dial tcp: lookup proxy.golang.org: no such host' >&2
+exit 1
+`)
+	require.NoError(t, os.Chmod(offlineGo, 0o755))
+	t.Setenv("XCADDY_WHICH_GO", offlineGo) // read by the xcaddy library
+
+	c, _, errOut := testConsole()
+	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), "gateway")}
+	path, err := build(t.Context(), c, co, o)
+	require.NoError(t, err)
+	require.FileExists(t, path)
+	require.Contains(t, errOut.String(), "Falling back to `go build ./xcaddy/smithers-gateway`")
+
+	o.plugins = []plugin{{module: "example.com/some/plugin"}}
+	_, err = build(t.Context(), c, co, o)
+	var offline *offlineError
+	require.ErrorAs(t, err, &offline)
+	require.ErrorContains(t, err, "no such host")
 }
 
 // A workflow written in Go is a plugin like any other.
