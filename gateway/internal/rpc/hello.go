@@ -32,11 +32,13 @@ type helloCache struct {
 	at    int64           // version before it was built
 	ended time.Time       // of the last build
 	busy  bool            // a goroutine builds
+	now   *helloBuild     // under way
 	next  *helloBuild     // not begun yet: whoever asks now may wait for it
 }
 
 type helloBuild struct {
 	done  chan struct{}
+	at    int64 // version when it began
 	bytes json.RawMessage
 	err   error
 }
@@ -57,10 +59,13 @@ func (h *helloCache) get(ctx context.Context) (json.RawMessage, error) {
 		defer h.mu.Unlock()
 		return h.bytes, nil
 	}
-	if h.next == nil {
-		h.next = &helloBuild{done: make(chan struct{})}
+	b := h.now
+	if b == nil || b.at != h.version() {
+		if h.next == nil {
+			h.next = &helloBuild{done: make(chan struct{})}
+		}
+		b = h.next
 	}
-	b := h.next
 	if !h.busy {
 		h.busy = true
 		h.work.Add(1)
@@ -86,18 +91,19 @@ func (h *helloCache) run() {
 
 		h.mu.Lock()
 		b := h.next
-		h.next = nil // who asks from here on needs a later one
+		// Who asks from here on needs a later one if anything has changed since.
+		b.at = h.version()
+		h.now, h.next = b, nil
 		h.mu.Unlock()
-		at := h.version()
 		ctx, cancel := context.WithTimeout(h.ctx, helloLimit)
 		b.bytes, b.err = h.build(ctx)
 		cancel()
 
 		h.mu.Lock()
 		if b.err == nil {
-			h.bytes, h.at = b.bytes, at
+			h.bytes, h.at = b.bytes, b.at
 		}
-		h.ended = time.Now()
+		h.now, h.ended = nil, time.Now()
 		close(b.done)
 	}
 	h.busy = false

@@ -12,10 +12,10 @@ type scrubber struct{}
 
 // absolutePath matches an absolute path of a file system in running text: below the
 // usual top folders only, so that routes such as /v1/users stay legible.
-var absolutePath = regexp.MustCompile(`(?:file://)?(?:/(?:home|Users|root|var|tmp|opt|usr|etc|srv|mnt|data|workspace|work|app|private|Volumes|nix|proc|run)(?:/[^\s/:'"()<>,;]+)*/|[A-Za-z]:\\(?:[^\s\\:'"()<>,;]+\\)*)([^\s/\\:'"()<>,;]*)`)
+var absolutePath = regexp.MustCompile(`(^|[\s"'(<=:,\[\x60])(?:file://)?(?:/(?:home|Users|root|var|tmp|opt|usr|etc|srv|mnt|data|workspace|work|app|private|Volumes|nix|proc|run)(?:/[^\s/:'"()<>,;]+)*/|[A-Za-z]:\\(?:[^\s\\:'"()<>,;]+\\)*)([^\s/\\:'"()<>,;]*)`)
 
 func (scrubber) text(s string) string {
-	return absolutePath.ReplaceAllString(s, "$1")
+	return absolutePath.ReplaceAllString(s, "$1$2")
 }
 
 // wireFailure is a failure as clients see it: no stack, no absolute path.
@@ -36,10 +36,7 @@ func (s scrubber) failure(f *program.Failure, depth int) *wireFailure {
 	}
 	w := &wireFailure{Name: f.Name, Message: s.text(f.Message), Code: f.Code, Cause: s.failure(f.Cause, depth+1)}
 	if len(f.Details) > 0 {
-		w.Details = make(map[string]any, len(f.Details))
-		for k, v := range f.Details {
-			w.Details[k] = s.value(v)
-		}
+		w.Details, _ = s.value(f.Details).(map[string]any)
 	}
 	if w.Name == "" {
 		w.Name = "Error"
