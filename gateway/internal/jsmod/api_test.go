@@ -208,7 +208,7 @@ func TestEffectsOfTheWorkflow(t *testing.T) {
 		return { before: before === undefined, after };`)
 	require.Equal(t, map[string]any{"before": true, "after": []any{1.0, 2.0}}, d.result())
 	require.Equal(t, &program.EffectOptions{Op: "memory.set", Args: json.RawMessage(`{"namespace":"default","key":"k","value":[1,2]}`)}, d.requests[1].Effect)
-	require.JSONEq(t, `{"scorer":"q","score":1,"node":"n","meta":{"a":1}}`, string(d.requests[4].Effect.Args))
+	require.JSONEq(t, `{"scorer":"q","score":1,"nodeId":"n","meta":{"a":1}}`, string(d.requests[4].Effect.Args))
 	keys := map[string]bool{}
 	for _, r := range d.requests {
 		require.False(t, keys[r.Key.NodeID], "effect keys are unique")

@@ -3,7 +3,7 @@
 let lastEffect = 0;
 const effectReplies = new NativeMap(); // id -> deferred, of effects asked for inside tasks
 let lastTaskEffect = 0;
-const scoreOptions = plain({ scorer: 'name', score: 'number', node: 'name', reason: 'text', meta: 'any', source: 'text' });
+const scoreOptions = plain({ scorer: 'name', score: 'number', node: 'name', reason: 'text', meta: 'any', input: 'any', output: 'any', groundTruth: 'any', context: 'any' });
 const memoryOptions = plain({ namespace: 'name', ttlMs: 'ms' });
 const memoryReadOptions = plain({ namespace: 'name' });
 
@@ -68,5 +68,7 @@ const score = asynchronous((value) => {
   const o = options(call, value, scoreOptions);
   if (o.scorer === undefined) throw bad(call, 'scorer is missing; name what gave the score');
   if (o.score === undefined) throw bad(call, 'score is missing; it must be a finite number');
+  setIf(o, 'nodeId', o.node);
+  delete o.node;
   return effect(call, 'score', o);
 });

@@ -1,0 +1,97 @@
+package jsmod
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestClockOfTheWorkflowIsTheJournals(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	d := runModule(t, h, `
+		const start = Date.now();
+		for (let i = 0; i < 100000; i++);
+		const same = Date.now() === start && new Date().getTime() === start && new Date(5).getTime() === 5;
+		const p0 = performance.now();
+		const real = await ctx.task('t', () => Date.now());
+		const after = Date.now();
+		await ctx.sleep('s', 1);
+		return { start, same, p0, real, after, later: +new Date(), p: performance.now(), text: typeof Date(), sub: new (class D extends Date {})().getTime() === Date.now() };`)
+	r := d.result().(map[string]any)
+	require.Equal(t, 1_700_000_000_000.0, r["start"])
+	require.Equal(t, true, r["same"])
+	require.Equal(t, 0.0, r["p0"])
+	require.InDelta(t, float64(time.Now().UnixMilli()), r["real"], 60_000)
+	require.Equal(t, 1_700_000_001_000.0, r["after"])
+	require.Equal(t, 1_700_000_002_000.0, r["later"])
+	require.Equal(t, 2000.0, r["p"])
+	require.Equal(t, "string", r["text"])
+	require.Equal(t, true, r["sub"])
+}
+
+func TestRandomOfTheWorkflowIsSeeded(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", body(`
+		const one = [Math.random(), crypto.randomUUID(), [...crypto.getRandomValues(new Uint8Array(4))]];
+		const inTask = await ctx.task('t', () => [Math.random(), crypto.randomUUID()]);
+		return { one, two: Math.random(), inTask };`))
+	results := map[int64][]map[string]any{}
+	for _, seed := range []int64{7, 7, 8} {
+		d := newDriver(t, m, "w", func(d *driver) { d.input.Seed = seed })
+		d.run()
+		results[seed] = append(results[seed], d.result().(map[string]any))
+	}
+	a, b, c := results[7][0], results[7][1], results[8][0]
+	require.Equal(t, a["one"], b["one"])
+	require.Equal(t, a["two"], b["two"])
+	require.NotEqual(t, a["inTask"], b["inTask"], "tasks have real randomness")
+	require.NotEqual(t, a["one"], c["one"])
+	uuid := a["one"].([]any)[1].(string)
+	require.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, uuid)
+}
+
+func TestRandomIsUniform(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	d := runModule(t, h, `let sum = 0, low = 1, high = 0; for (let i = 0; i < 20000; i++) { const r = Math.random(); sum += r; low = Math.min(low, r); high = Math.max(high, r); } return { mean: sum / 20000, low, high };`)
+	r := d.result().(map[string]any)
+	require.InDelta(t, 0.5, r["mean"], 0.02)
+	require.GreaterOrEqual(t, r["low"], 0.0)
+	require.Less(t, r["high"], 1.0)
+	require.Greater(t, r["high"], 0.99)
+}
+
+func TestWorkflowWokenByATaskIsRefused(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	d := runModule(t, h, `
+		let wake; const woken = new Promise((resolve) => { wake = resolve; });
+		const t = ctx.task('t', async () => { wake(); });
+		await woken;
+		try { await ctx.task('u', () => 1); } catch (e) { await t; return e.code + ': ' + e.message; }`)
+	require.Contains(t, d.result(), "WORKFLOW_NONDETERMINISTIC: ctx.task: workflow code was woken by a task body")
+}
+
+func TestReplayTakesTheSameRace(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", body(`
+		const winner = await Promise.race(['a', 'b', 'c'].map((n) => ctx.sleep(n, 1).then(() => n)));
+		let shared = 0;
+		await ctx.parallel([1, 2, 3].map((n) => async () => { await ctx.sleep('p' + n, 1); shared = shared * 10 + n; }));
+		return { winner, shared };`))
+	order := func(d *driver, refs ...int64) {
+		turn, err := d.machine.Start(d.input)
+		d.take(turn, err)
+		d.queue = nil
+		for _, ref := range refs {
+			d.nowMs++
+			d.settle(ref, nil, nil)
+			d.take(d.queue[0]())
+			d.queue = nil
+		}
+	}
+	for range 2 {
+		d := newDriver(t, m, "w")
+		order(d, 2, 1, 3, 6, 4, 5)
+		require.Equal(t, map[string]any{"winner": "b", "shared": 312.0}, d.result())
+	}
+}

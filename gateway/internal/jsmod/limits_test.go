@@ -1,0 +1,162 @@
+package jsmod
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+)
+
+// TestLoopIsStopped runs modules that never pause, beside one that behaves.
+func TestLoopIsStopped(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the engine is too slow under the race detector")
+	}
+	h := testHost(t, HostOptions{TimeLimit: 200 * time.Millisecond})
+	good := load(t, h, "w.mjs", body(`let n = 0; for (let i = 0; i < 20; i++) n += await ctx.task('t' + i, () => i); return n;`))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			d := newDriver(t, good, "w")
+			d.run()
+			d.machine.Close()
+			if d.err != nil || d.done == nil || string(d.done.Value) != "190" {
+				t.Errorf("the neighbour was hurt: %v %v", d.err, d.done)
+				return
+			}
+		}
+	})
+	for name, code := range map[string]string{
+		"while":             `while (true) {}`,
+		"catches":           `for (;;) { try { while (true) {} } catch {} finally { while (true) {} } }`,
+		"in a task":         `await ctx.task('a', () => { for (;;); });`,
+		"promise callbacks": `await ctx.sleep('s', 1); const f = () => Promise.resolve().then(f); await f();`,
+		"regexp":            `/^(a+)+$/.test('a'.repeat(40) + 'b');`,
+		"getter in JSON":    `return { get x() { for (;;); } };`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			d := runModule(t, h, code)
+			require.Equal(t, program.CodeTimeLimit, d.failure().Code)
+			require.True(t, d.failure().NoRetry)
+			require.Less(t, time.Since(start), 2*time.Second)
+			_, err := d.machine.Settle(program.Settlement{Ref: 1})
+			require.Error(t, err, "a broken machine stays broken")
+		})
+	}
+	close(stop)
+	wg.Wait()
+	require.Zero(t, h.Stats().Abandoned)
+}
+
+func TestMemoryIsLimited(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the engine is too slow under the race detector")
+	}
+	h := testHost(t, HostOptions{MemoryLimit: 8 << 20, TimeLimit: 5 * time.Second})
+	for name, code := range map[string]string{
+		"arrays":      `const a = []; for (;;) a.push(new Array(1000).fill(1));`,
+		"huge string": `let s = 'x'; for (;;) s += s;`,
+		"repeat":      `return 'x'.repeat(500_000_000).length;`,
+		"buffer":      `return new Uint8Array(1_000_000_000).length;`,
+		"in a task":   `await ctx.task('a', () => { const a = []; for (;;) a.push({}); });`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := runModule(t, h, code).failure()
+			if f.Code != program.CodeMemoryLimit {
+				require.Contains(t, f.Name, "Error", "%+v", f) // a RangeError of the language comes first
+				require.NotEmpty(t, f.Message)
+			}
+		})
+	}
+}
+
+func TestDeepRecursionIsAnError(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	f := runModule(t, h, `const f = () => 1 + f(); f();`).failure()
+	require.Contains(t, f.Message, "stack overflow")
+	d := runModule(t, h, `let a = []; for (let i = 0; i < 100000; i++) a = [a]; try { return JSON.stringify(a).length; } catch (e) { return e.message; }`)
+	require.NotNil(t, d.done)
+}
+
+// TestAbandonedVM uses a built-in function that does not see the interrupt.
+func TestAbandonedVM(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the engine is too slow under the race detector")
+	}
+	told := make(chan bool, 1)
+	h := testHost(t, HostOptions{TimeLimit: 50 * time.Millisecond, MaxAbandoned: 1, OnAbandoned: func(_ int, reached bool) { told <- reached }})
+	h.grace = 100 * time.Millisecond
+	d := runModule(t, h, `Array.prototype.indexOf.call({ length: 6e6 }, 1);`)
+	require.Equal(t, program.CodeAbandoned, d.failure().Code)
+	require.True(t, <-told)
+	require.Equal(t, 1, h.Stats().Abandoned)
+	d.machine.Close()
+	require.Equal(t, 1.0, runModule(t, h, `return 1;`).result(), "others go on")
+	require.Eventually(t, func() bool { return h.Stats().Abandoned == 0 }, 60*time.Second, 10*time.Millisecond, "its goroutine ends when the function does")
+}
+
+// TestMemoryBudget opens machines until the bytes of all VMs are used up.
+func TestMemoryBudget(t *testing.T) {
+	h := testHost(t, HostOptions{MemoryTotal: 12 << 20})
+	m := load(t, h, "w.mjs", body(`const keep = new Uint8Array(3_000_000); await ctx.sleep('s', 1); return keep.length;`))
+	p := m.Workflows[0].Program
+	m.Close() // no pooled VMs in the way
+	open := func() (program.Machine, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		machine, err := p.New(ctx, program.Env{Post: func(any) {}})
+		if err != nil {
+			return nil, err
+		}
+		turn, err := machine.Start(program.Input{Input: []byte("{}")})
+		if err == nil && turn.Done != nil {
+			err = turn.Done.Err // it was let in, but had to do with what was left
+		}
+		return machine, err
+	}
+	var machines []program.Machine
+	for len(machines) < 10 {
+		machine, err := open()
+		if machine != nil {
+			machines = append(machines, machine)
+		}
+		if err != nil {
+			require.ErrorContains(t, err, "vm_memory_total")
+			break
+		}
+	}
+	require.Greater(t, len(machines), 1)
+	require.Less(t, len(machines), 6)
+	require.Less(t, h.Stats().MemoryBytes, int64(16<<20))
+	for _, machine := range machines {
+		machine.Close()
+	}
+	require.Zero(t, h.Stats().MemoryBytes)
+	machine, err := open()
+	require.NoError(t, err)
+	machine.Close()
+}
+
+func TestClosedHostRefuses(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", helloModule)
+	d := newDriver(t, m, "w")
+	h.Close()
+	_, err := d.machine.Start(d.input)
+	require.ErrorContains(t, err, "closed")
+	_, err = m.Workflows[0].Program.New(context.Background(), program.Env{})
+	require.Error(t, err)
+	_, err = h.Load(context.Background(), m.Bundle)
+	require.Error(t, err)
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package jsmod
+
+const raceEnabled = false
