@@ -106,10 +106,10 @@ func fanOutGateway(b *testing.B, sockets int) {
 }
 
 // fanOutBare is the limit: the library and a coalescing connection, frames made
-// once for all, a channel per socket, nothing durable, nothing numbered.
+// once for all and handed over in batches, nothing durable, nothing numbered.
 func fanOutBare(b *testing.B, sockets int) {
 	var mu sync.Mutex
-	var feeds []chan []byte
+	var feeds []chan [][]byte
 	var writers sync.WaitGroup
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := &hijacker{ResponseWriter: w, timeout: func() time.Duration { return time.Minute }}
@@ -119,15 +119,21 @@ func fanOutBare(b *testing.B, sockets int) {
 			return
 		}
 		_ = h.conn.Flush()
-		feed := make(chan []byte, benchWindow)
+		feed := make(chan [][]byte, benchWindow/benchBatch)
 		mu.Lock()
 		feeds = append(feeds, feed)
 		mu.Unlock()
 		writers.Go(func() {
 			waiting := 0
-			for f := range feed {
-				_ = ws.WriteMessage(websocket.TextMessage, f)
-				if waiting += len(f); len(feed) == 0 || waiting >= flushBytes {
+			for frames := range feed {
+				for _, f := range frames {
+					_ = ws.WriteMessage(websocket.TextMessage, f)
+					if waiting += len(f); waiting >= flushBytes {
+						_ = h.conn.Flush()
+						waiting = 0
+					}
+				}
+				if len(feed) == 0 {
 					_ = h.conn.Flush()
 					waiting = 0
 				}
@@ -151,12 +157,13 @@ func fanOutBare(b *testing.B, sockets int) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for r := range rounds {
-		for i := range benchBatch {
+		frames := make([][]byte, benchBatch)
+		for i := range frames {
 			k := int64(r*benchBatch + i)
-			f := wire.AppendRunEvent(nil, "0198a7b0-0000-7000-8000-000000000000", "a", wire.EventNodeStarted, benchPayload, k, k, k, k)
-			for _, feed := range feeds {
-				feed <- f
-			}
+			frames[i] = wire.AppendRunEvent(nil, "0198a7b0-0000-7000-8000-000000000000", "a", wire.EventNodeStarted, benchPayload, k, k, k, k)
+		}
+		for _, feed := range feeds {
+			feed <- frames
 		}
 		pace(&total, int64(sockets)*int64((r+1)*benchBatch-benchWindow))
 	}

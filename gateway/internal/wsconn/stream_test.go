@@ -153,7 +153,6 @@ func TestLaunchSubscribes(t *testing.T) {
 		var p struct{ RunID string }
 		_ = json.Unmarshal(c.Params, &p)
 		g.journal.emit(p.RunID, 2) // the run is off before the answer is
-		time.Sleep(0)
 		c.Conn.Subscribe(p.RunID)
 		return map[string]any{"runId": p.RunID}, nil
 	})
