@@ -164,6 +164,8 @@ func (g *Gateway) fallBack(run *running, e *entry) error {
 			e.workflows = run.workflows.Load()
 			err = errors.Join(err, lerr)
 		}
+	} else {
+		err = errors.Join(err, e.workflows.keep(run.ctx, run.store))
 	}
 	run.force(e)
 	g.reloadErr.Store(nil)

@@ -164,8 +164,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// strip takes the site's prefix off the path. A server that has stripped it already
-// is recognized by its absence there.
+// strip takes the site's prefix off the escaped path. Where the server strips it, as
+// handle_path does, the site is to have none.
 func strip(prefix string, u *url.URL) (string, bool) {
 	path := u.EscapedPath()
 	if path == "" {

@@ -19,7 +19,7 @@ func (h *handler) serveIndex(w http.ResponseWriter) {
 <p>This is a gateway for durable workflow runs, version <code>`+html.EscapeString(Version)+`</code>, speaking protocol <code>v1</code>.
 It works; there is nothing to look at in a browser.</p>
 <ul>
-<li><a href="`+p+`/health">health</a>, for people and load balancers</li>
+<li><a href="./health">health</a>, for people and load balancers</li>
 <li><code>POST `+p+`/v1/rpc/{method}</code> with <code>Authorization: Bearer &lt;token&gt;</code>, for scripts</li>
 <li>a WebSocket on <code>`+p+`/</code>, for clients that stream</li>
 </ul>

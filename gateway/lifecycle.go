@@ -74,6 +74,9 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	if e.workflows, err = run.scripts.load(ctx, s, nil, run.store); err != nil {
 		return nil, err
 	}
+	if err = run.dropBundles(ctx, e.workflows.hash); err != nil {
+		return nil, err
+	}
 	run.engine = engine.New(engine.Options{
 		Store: run.store, Logger: g.logger.Named("engine"), MaxVMs: s.MaxVMs, Owner: owner,
 		MaxEventBytes: s.MaxEventBytes, Load: run.oldWorkflows,

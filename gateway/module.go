@@ -15,6 +15,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine/gomachine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/workflow"
 )
 
 // States of the workflow module as health shows them.
@@ -31,7 +32,19 @@ type workflows struct {
 	path        string
 	hash        string // of the bundle; "" without one
 	host        *jsmod.Host
+	bundle      *store.Bundle
 	definitions []engine.Definition
+}
+
+// keep stores the bundle, so that runs find it again after the file has changed.
+func (w *workflows) keep(ctx context.Context, st *store.Store) error {
+	if w.bundle == nil {
+		return nil
+	}
+	if err := st.Update(ctx, func(tx *store.Tx) error { return tx.PutBundle(w.bundle) }); err != nil {
+		return fmt.Errorf("store the bundle of %s: %w", w.path, err)
+	}
+	return nil
 }
 
 // ErrModule is wrapped by the errors of a workflow module that exists and cannot be
@@ -117,6 +130,9 @@ func (l *scripts) load(ctx context.Context, s Settings, former *workflows, st *s
 		if scripted[key] {
 			return nil, fmt.Errorf("%w: %s registers %q, which is the key of a workflow compiled into this binary", ErrModule, s.Module, key)
 		}
+		if d, ok := gw.Workflow.(workflow.Described); ok && gw.ReadableName == "" && gw.Description == "" {
+			gw.ReadableName, gw.Description = d.Describe()
+		}
 		w.definitions = append(w.definitions, engine.Definition{
 			Key: key, ReadableName: gw.ReadableName, Description: gw.Description, System: gw.System,
 			Schedule: gw.Schedule, Program: gomachine.New(gw.Workflow),
@@ -143,6 +159,7 @@ func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, form
 		return err
 	}
 	w.state, w.hash, w.host = moduleLoaded, bundle.Hash, host
+	w.bundle = &store.Bundle{Hash: bundle.Hash, Path: bundle.Path, Source: bundle.Source, SourceMap: bundle.SourceMap, CreatedAtMs: nowMs()}
 	if former != nil && former.host == host && former.hash == bundle.Hash {
 		for _, d := range former.definitions {
 			if d.Version == bundle.Hash {
@@ -155,13 +172,25 @@ func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, form
 	if err != nil {
 		return err
 	}
-	w.definitions = definitionsOf(module)
-	row := &store.Bundle{Hash: bundle.Hash, Path: bundle.Path, Source: bundle.Source, SourceMap: bundle.SourceMap}
-	row.CreatedAtMs = nowMs()
-	if err := st.Update(ctx, func(tx *store.Tx) error { return tx.PutBundle(row) }); err != nil {
-		return fmt.Errorf("store the bundle: %w", err)
+	for _, warning := range module.Warnings {
+		l.logger.Warn("workflow module", zap.String("module", s.Module), zap.String("warning", warning))
 	}
-	return nil
+	l.logger.Info("workflow module loaded", zap.String("module", s.Module), zap.String("module_root", rootOf(s)),
+		zap.String("hash", bundle.Hash), zap.Int("workflows", len(module.Workflows)))
+	w.definitions = definitionsOf(module)
+	return w.keep(ctx, st)
+}
+
+// rootOf is the folder that imports of the module may not leave.
+func rootOf(s Settings) string {
+	if s.ModuleRoot != "" {
+		return s.ModuleRoot
+	}
+	root, err := jsmod.FindRoot(s.Module)
+	if err != nil {
+		return ""
+	}
+	return root
 }
 
 // definitionsOf lists the workflows of a module for the engine.

@@ -16,8 +16,7 @@ const (
 	retentionBatch = 100
 )
 
-// startRetention removes ended runs once they are older than the setting, and
-// bundles that no open run needs.
+// startRetention removes ended runs once they are older than the setting.
 func (r *running) startRetention() {
 	r.work.Add(1)
 	go func() {
@@ -40,7 +39,7 @@ func (r *running) startRetention() {
 }
 
 // removeEnded removes runs that ended before a time, each in a unit of its own, so
-// that other work gets in between, and then unused bundles.
+// that other work gets in between.
 func (r *running) removeEnded(ctx context.Context, limit time.Time) error {
 	removed := 0
 	for {
@@ -72,7 +71,12 @@ func (r *running) removeEnded(ctx context.Context, limit time.Time) error {
 		return nil
 	}
 	r.logger.Info("removed old runs", zap.Int("runs", removed))
-	keep := r.workflows.Load().hash
+	return nil
+}
+
+// dropBundles removes the bundles that no open run needs. Only before the engine
+// starts: later a launch on a module that is just being replaced could lose its own.
+func (r *running) dropBundles(ctx context.Context, keep string) error {
 	return r.store.Update(ctx, func(tx *store.Tx) error {
 		_, err := tx.DropUnusedBundles(keep)
 		return err

@@ -25,7 +25,6 @@ func (h *handler) serveRPC(w http.ResponseWriter, r *http.Request, run *running,
 	fallback := requestID(r)
 	principal, werr := run.authenticate(r, h.site, rpc.TransportHTTP)
 	if werr != nil {
-		run.metrics.failed("http", rpc.TransportHTTP, method, werr.Code)
 		h.failure(w, fallback, werr)
 		return
 	}

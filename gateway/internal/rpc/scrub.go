@@ -2,20 +2,16 @@ package rpc
 
 import (
 	"encoding/json"
-	"regexp"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 // scrubber removes what tells of the server from the text of failures (Q33).
 type scrubber struct{}
 
-// absolutePath matches an absolute path of a file system in running text: below the
-// usual top folders only, so that routes such as /v1/users stay legible.
-var absolutePath = regexp.MustCompile(`(^|[\s"'(<=:,\[\x60])(?:file://)?(?:/(?:home|Users|root|var|tmp|opt|usr|etc|srv|mnt|data|workspace|work|app|private|Volumes|nix|proc|run)(?:/[^\s/:'"()<>,;]+)*/|[A-Za-z]:\\(?:[^\s\\:'"()<>,;]+\\)*)([^\s/\\:'"()<>,;]*)`)
-
 func (scrubber) text(s string) string {
-	return absolutePath.ReplaceAllString(s, "$1$2")
+	return wire.HidePaths(s)
 }
 
 // wireFailure is a failure as clients see it: no stack, no absolute path.
