@@ -149,7 +149,7 @@ func (s *site) launch(args ...string) *process {
 		p.kill()
 		p.HTTP.CloseIdleConnections()
 		if s.t.Failed() {
-			s.t.Logf("log of %s %s:\n%s", filepath.Base(binary), strings.Join(args, " "), p.log)
+			s.t.Logf("the last of the log of %s %s:\n%s", filepath.Base(binary), strings.Join(args, " "), p.log.tail())
 		}
 	})
 	return p
@@ -378,6 +378,17 @@ func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
+}
+
+// tail is the log without its lines for each answered request, the last of it.
+func (b *buffer) tail() string {
+	var kept []string
+	for line := range strings.Lines(b.String()) {
+		if !strings.Contains(line, `"http.log.access"`) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept[max(0, len(kept)-50):], "")
 }
 
 func (b *buffer) String() string {

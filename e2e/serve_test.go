@@ -92,7 +92,9 @@ func TestRefusals(t *testing.T) {
 	reader := p.as(s.issue("run:read"))
 	expired := p.as(s.issue("run:read", "--ttl", "1ms"))
 	all.wait("the tokens to count", func() bool {
-		return all.Call(t.Context(), "listRuns", nil, nil) == nil && reader.Call(t.Context(), "listRuns", nil, nil) == nil
+		err := expired.Call(t.Context(), "listRuns", nil, nil)
+		return all.Call(t.Context(), "listRuns", nil, nil) == nil && reader.Call(t.Context(), "listRuns", nil, nil) == nil &&
+			strings.Contains(err.Error(), "expired")
 	})
 
 	for _, tc := range []struct {
