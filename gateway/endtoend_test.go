@@ -262,3 +262,22 @@ func TestUpgradeTargets(t *testing.T) {
 	require.Equal(t, "Origin or host is not allowed\n", string(body))
 	require.Equal(t, "v1", res.Header.Get("X-Smithers-API-Version"))
 }
+
+// TestEventsTellNothingOfTheServer holds Q33 for what is pushed.
+func TestEventsTellNothingOfTheServer(t *testing.T) {
+	h := start(t, t.TempDir(), nil, Site{})
+	id := h.launch("fail", nil)
+	h.await(id, "failed")
+	s := h.dial("op", id)
+	s.stream(id, 0)
+	for {
+		e := s.event()
+		b, err := json.Marshal(e.Payload)
+		require.NoError(t, err)
+		require.NotContains(t, string(b), "/home/me")
+		require.NotContains(t, string(b), `"stack"`)
+		if e.Payload["event"] == "run.completed" {
+			return
+		}
+	}
+}

@@ -61,7 +61,7 @@ func publicFailure(f *program.Failure) *wireFailure {
 	if f == nil {
 		return nil
 	}
-	w := &wireFailure{Name: f.Name, Message: f.Message, Code: f.Code, Details: f.Details, Cause: publicFailure(f.Cause)}
+	w := &wireFailure{Name: f.Name, Message: wire.HidePaths(f.Message), Code: f.Code, Details: f.Details, Cause: publicFailure(f.Cause)}
 	if w.Name == "" {
 		w.Name = "Error"
 	}
