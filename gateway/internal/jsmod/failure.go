@@ -17,6 +17,7 @@ type jsFailure struct {
 	Code    string     `json:"code"`
 	Stack   string     `json:"stack"`
 	NoRetry bool       `json:"noRetry"`
+	Null    bool       `json:"null"` // null itself was thrown
 	Details *rawJSON   `json:"details"`
 	Cause   *jsFailure `json:"cause"`
 }
@@ -43,6 +44,11 @@ func (m *Module) convert(f *jsFailure) *program.Failure {
 		out.Code = program.CodeMemoryLimit
 		out.Message = memoryMessage(m.host.options.MemoryLimit)
 		out.NoRetry = true
+	}
+	if f.Null {
+		// The engine throws null when there is no memory left for an Error.
+		out.Code, out.NoRetry = program.CodeMemoryLimit, true
+		out.Message = "null was thrown, as happens when there is no memory left for an error; " + memoryMessage(m.host.options.MemoryLimit)
 	}
 	return out
 }

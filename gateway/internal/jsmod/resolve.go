@@ -64,14 +64,10 @@ func (r *resolver) resolve(b api.PluginBuild, args api.OnResolveArgs) (api.OnRes
 		}
 		return api.OnResolveResult{Errors: found.Errors, Warnings: found.Warnings}, nil
 	}
-	result := api.OnResolveResult{
-		Path: found.Path, External: found.External, Namespace: found.Namespace, Suffix: found.Suffix, PluginData: found.PluginData,
-	}
-	if !found.SideEffects {
-		result.SideEffects = api.SideEffectsFalse
-	}
+	// An empty answer lets esbuild resolve by itself: only then does it apply the
+	// tsconfig.json around the file.
 	if found.Namespace != "file" {
-		return result, nil
+		return api.OnResolveResult{}, nil
 	}
 	real, err := filepath.EvalSymlinks(found.Path)
 	if err == nil && !inside(r.root, real) {
@@ -83,7 +79,7 @@ func (r *resolver) resolve(b api.PluginBuild, args api.OnResolveArgs) (api.OnRes
 		r.importers[found.Path] = args.Importer
 	}
 	r.mu.Unlock()
-	return result, nil
+	return api.OnResolveResult{}, nil
 }
 
 func (r *resolver) refuse(args api.OnResolveArgs, err error, text string) api.OnResolveResult {

@@ -16,6 +16,7 @@ function describe(error, depth) {
   if (!isObject(error)) {
     out.name = 'Error';
     out.message = text(error);
+    if (error === null) out.null = true;
     return out;
   }
   out.name = ownText(error, 'name') || 'Error';
