@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	demoWorkflow = "deploy"
+	demoWorkflow = "demo"
 	demoScopes   = "run:read,run:write,approval:submit,signal:submit"
 	demoTTL      = "12h"
 	demoLogTail  = 30
@@ -183,9 +183,11 @@ func (d *demo) logTail(path string) string {
 	if err != nil {
 		return err.Error()
 	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	if len(lines) > demoLogTail {
-		lines = lines[len(lines)-demoLogTail:]
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if !strings.Contains(line, `"http.log.access"`) { // the demo's own requests say nothing
+			lines = append(lines, strings.TrimRight(line, "\n"))
+		}
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(lines[max(0, len(lines)-demoLogTail):], "\n")
 }

@@ -52,7 +52,7 @@ func eventDetail(e *client.RunEvent) string {
 	if p.Iteration > 0 {
 		parts = append(parts, fmt.Sprintf("iteration %d", p.Iteration))
 	}
-	if p.Attempt > 1 {
+	if p.Attempt > 1 && strings.HasPrefix(e.Event, "node.") {
 		parts = append(parts, fmt.Sprintf("attempt %d", p.Attempt))
 	}
 	if p.Approved != nil {

@@ -12,7 +12,7 @@ import (
 
 const (
 	storyTime = 2 * time.Minute // of the whole run
-	cutAfter  = 5               // events, if no retry comes first
+	cutAfter  = 15              // events, if no retry comes first
 	awayTime  = 20 * time.Second
 	awayPoll  = 50 * time.Millisecond
 )
@@ -29,7 +29,7 @@ func (d *demo) story(ctx context.Context) error {
 	defer cancel()
 
 	d.c.step("Launching %s", d.c.paint(cyan, demoWorkflow))
-	runID, err := d.client.Launch(ctx, demoWorkflow, map[string]any{"version": "1.4.2", "id": "demo"})
+	runID, err := d.client.Launch(ctx, demoWorkflow, nil)
 	if err != nil {
 		return fmt.Errorf("launchRun: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,4 +92,24 @@ func TestServerThatEndsBeforeItIsReady(t *testing.T) {
 
 	_, err = startServer(serverOptions{binary: "no-such-gateway", port: 1, out: io.Discard})
 	require.ErrorIs(t, err, exec.ErrNotFound)
+}
+
+// The whole performance, with the module it is made for.
+func TestDemo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the binary")
+	}
+	co, err := findCheckout(t.Context(), ".")
+	require.NoError(t, err)
+	c, out, errOut := testConsole()
+	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), "gateway"), plain: true}
+	binary, err := build(t.Context(), c, co, o)
+	require.NoError(t, err)
+
+	d := &demo{c: c, binary: binary, folder: t.TempDir(), module: filepath.Join(co.root, "examples", "gateway.mjs")}
+	require.NoError(t, d.play(t.Context(), defaultPort+1000, true), errOut)
+	for _, want := range []string{"connection cut after #", "Reconnecting with afterSeq", "↺", "Approving", "Nothing is missing", "Result: finished"} {
+		require.Contains(t, out.String(), want)
+	}
+	require.NotContains(t, out.String(), "\x1b", "colours are for terminals")
 }
