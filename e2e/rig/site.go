@@ -1,0 +1,127 @@
+package rig
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// AllScopes are the scopes that drive runs.
+const AllScopes = "run:read,run:write,approval:submit,signal:submit,observability:read"
+
+// Site is a folder with what one gateway needs: module, database, tokens. It outlives
+// the processes that serve it.
+type Site struct {
+	T      *testing.T
+	Dir    string
+	Module string
+	Port   int
+	Env    []string // added to the environment of every process
+	DB     string   // path of the database
+	Wrap   []string // a command that runs the gateway, such as a tracer
+}
+
+// NewSite makes a folder with the text of a workflow module.
+func NewSite(t *testing.T, module string) *Site {
+	t.Helper()
+	s := &Site{T: t, Dir: t.TempDir(), Port: FreePort(t)}
+	s.DB = s.Path("smithers.db")
+	s.Module = s.Write("workspace/gateway.mjs", module)
+	return s
+}
+
+// Path is a path below the site's folder.
+func (s *Site) Path(name string) string { return filepath.Join(s.Dir, filepath.FromSlash(name)) }
+
+// Write makes a file below the site's folder.
+func (s *Site) Write(name, text string) string {
+	s.T.Helper()
+	path := s.Path(name)
+	require.NoError(s.T, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(s.T, os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+func (s *Site) environ() []string {
+	return append([]string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + s.Dir,
+		"PORT=" + strconv.Itoa(s.Port),
+		"SMITHERS_DB_PATH=" + s.DB,
+		"SMITHERS_TOKEN_STORE=" + s.Path("tokens.json"),
+		"SMITHERS_GATEWAY_MODULE=" + s.Module,
+	}, s.Env...)
+}
+
+// CLI runs a subcommand of the binary to its end.
+func (s *Site) CLI(args ...string) (output string, code int) {
+	s.T.Helper()
+	cmd := exec.CommandContext(s.T.Context(), binary, args...)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = s.Dir, s.environ(), 5*time.Second
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.T.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// Issue makes a token with the binary's own command.
+func (s *Site) Issue(scopes, user string) string {
+	s.T.Helper()
+	cmd := exec.CommandContext(s.T.Context(), binary, "token", "issue", "--scopes", scopes, "--format", "json", "--user-id", user)
+	cmd.Dir, cmd.Env = s.Dir, s.environ()
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	require.NoError(s.T, err, errOut.String())
+	var issued struct{ Token string }
+	require.NoError(s.T, json.Unmarshal(out, &issued), string(out))
+	require.NotEmpty(s.T, issued.Token)
+	return issued.Token
+}
+
+// Caddyfile is the text of a config with the site on its port, an admin API on a unix
+// socket and a short grace period. extra goes into the smithers block, more behind the
+// site.
+func (s *Site) Caddyfile(extra, more string) string {
+	return fmt.Sprintf(`{
+	admin unix/%s
+	persist_config off
+	grace_period 10s
+}
+http://127.0.0.1:%d {
+	smithers {
+		db_path %s
+		token_store %s
+		module %s
+		public_metrics on
+		%s
+	}
+}
+%s
+`, s.AdminSocket(), s.Port, s.DB, s.Path("tokens.json"), s.Module, strings.ReplaceAll(extra, "\n", "\n\t\t"), more)
+}
+
+// AdminSocket is where a config of Caddyfile has its admin API.
+func (s *Site) AdminSocket() string { return s.Path("admin.sock") }
+
+// FreePort is a port of loopback that nobody listens on.
+func FreePort(t *testing.T) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
