@@ -92,8 +92,7 @@ var fields = []field{
 }
 
 // fixedAtStart are the fields that a running gateway cannot change.
-var fixedAtStart = []string{"db_path", "durability", "checkpoint", "adopt", "max_event_bytes",
-	"max_vms", "go workflows"}
+var fixedAtStart = []string{"db_path", "durability", "checkpoint", "adopt", "max_event_bytes", "max_vms"}
 
 // Differs returns the Caddyfile words of the engine-wide settings in which s and t
 // differ, in a fixed order; nil when they agree.
