@@ -76,7 +76,7 @@ func tokenIssue(cmd *cobra.Command, _ []string, asJSON bool) error {
 		err = describeIssued(cmd, shown)
 	}
 	if err == nil && unwritten {
-		return &statusError{code: exitReadOnlyStore, err: readOnly}
+		return &statusError{code: exitReadOnlyStore, err: fmt.Errorf("%s: %w", issued.StorePath, readOnly.Err)}
 	}
 	return err
 }
