@@ -216,10 +216,10 @@ func (r *run) settleGate(n *node) {
 		after: func() {
 			n.checking = false
 			switch {
-			case written == nil || n.ended():
+			case written == nil:
 			case wire.NodeEnded(written.State):
 				r.settled(n, written)
-			default:
+			case !n.ended(): // not cancelled meanwhile
 				n.row = *written
 			}
 		},

@@ -189,7 +189,7 @@ func (r *run) checkChild(n *node) {
 		},
 		after: func() {
 			n.checking = false
-			if written != nil && !n.ended() {
+			if written != nil {
 				r.settled(n, written)
 			}
 		},
@@ -234,11 +234,24 @@ func childFailure(child *store.Run) *program.Failure {
 	case wire.RunFinished:
 		return nil
 	case wire.RunFailed:
-		return &program.Failure{Name: "Error", Code: program.CodeChildFailed, Message: "child run failed: " + decodeFailure(child.Error).Message,
-			Details: map[string]any{"childRunId": child.RunID}, Cause: decodeFailure(child.Error)}
+		cause := decodeFailure(child.Error)
+		return &program.Failure{Name: "Error", Code: program.CodeChildFailed, Message: "child run failed: " + cause.Message,
+			Details: map[string]any{"childRunId": child.RunID}, Cause: trimCauses(cause, maxCauses)}
 	}
 	return &program.Failure{Name: "Error", Code: program.CodeChildFailed, Message: "child run was " + child.Status,
 		Details: map[string]any{"childRunId": child.RunID}}
+}
+
+// maxCauses bounds the chain of causes that a failure carries from run to run.
+const maxCauses = 8
+
+func trimCauses(f *program.Failure, depth int) *program.Failure {
+	if f == nil || depth == 0 {
+		return nil
+	}
+	trimmed := *f
+	trimmed.Cause = trimCauses(f.Cause, depth-1)
+	return &trimmed
 }
 
 // tellParent marks the node that waits for a run which has just ended. The result

@@ -464,3 +464,27 @@ func TestNotStarted(t *testing.T) {
 	_, err := e.Launch(bg, Launch{Workflow: "a"})
 	requireCode(t, err, wire.CodeUnavailable, "")
 }
+
+func TestPanicOfAMachinePausesItsRun(t *testing.T) {
+	h := newHouse(t, define("one", one), Definition{Key: "main", Program: &script{start: requests(taskRequest(1, "a")), attempt: endsAtOnce,
+		settle: func(program.Settlement) (program.Turn, error) { panic("defect") }}}).open()
+	h.launch("main", "r", nil)
+	row := h.status("r", wire.RunPaused)
+	require.Contains(t, string(row.Error), "internal error: defect")
+	h.finished(h.launch("one", "", nil))
+	h.idle()
+}
+
+func TestFarTimersLiveOnDisk(t *testing.T) {
+	h := newHouse(t, define("main", func(ctx wf) (any, error) { return nil, ctx.Sleep("t", 24*time.Hour) })).open()
+	for i := range 20 {
+		h.launch("main", fmt.Sprint("r", i), nil)
+	}
+	h.status("r19", wire.RunWaitingTimer)
+	h.idle()
+	require.Zero(t, h.e.Stats().Wakes)
+	h.clock.advance(24 * time.Hour)
+	for i := range 20 {
+		h.status(fmt.Sprint("r", i), wire.RunFinished)
+	}
+}

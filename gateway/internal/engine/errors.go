@@ -14,7 +14,7 @@ import (
 // Codes of runs' errors that only the engine makes.
 const (
 	codeVersionMissing = "WORKFLOW_VERSION_MISSING"
-	codeStorageRefused = "STORAGE_REFUSED"
+	codeEngineError    = "ENGINE_ERROR"
 	codeConflict       = "CONFLICT"
 	codeDepth          = "CHILD_RUN_DEPTH"
 	codeBadRequest     = "INVALID_NODE"

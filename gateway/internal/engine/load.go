@@ -15,7 +15,6 @@ import (
 
 // load reads the run. False means that there is nothing to do here.
 func (r *run) load() bool {
-	r.log = r.e.log.With(zap.String("run", r.id))
 	if r.fresh != nil { // launched a moment ago: nothing to read
 		r.row = r.fresh
 		r.know(nil)

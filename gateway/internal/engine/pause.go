@@ -172,9 +172,10 @@ func (r *run) stagePaused(f *program.Failure) {
 	})
 }
 
-// pauseBroken is the last resort when the storage refuses a unit for good.
+// pauseBroken is the last resort when the storage refuses a unit for good, or after
+// a panic.
 func (r *run) pauseBroken(cause error) {
-	f := &program.Failure{Name: "Error", Code: codeStorageRefused, Message: "the storage refused the run's state: " + cause.Error()}
+	f := &program.Failure{Name: "Error", Code: codeEngineError, Message: "the gateway could not carry on with the run: " + cause.Error()}
 	r.e.store.Submit(func(tx *store.Tx) error {
 		row, err := tx.Run(r.id)
 		if err != nil || wire.RunTerminal(row.Status) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,7 +52,7 @@ type run struct {
 
 // newRun makes the actor of a run that is not in memory. e.mu is held.
 func (e *Engine) newRun(id string, weight int) *run {
-	r := &run{e: e, id: id, weight: weight, box: newInbox()}
+	r := &run{e: e, id: id, weight: weight, box: newInbox(), log: e.log.With(zap.String("run", id))}
 	r.out.init(r)
 	e.runs[id] = r
 	return r
@@ -108,6 +109,12 @@ func (e *Engine) forget(r *run) {
 
 func (r *run) main() {
 	defer r.leave()
+	defer func() {
+		if p := recover(); p != nil { // a defect of ours or of a machine must not take the others down
+			r.log.Error("panic while executing the run", zap.Any("panic", p), zap.Stack("stack"))
+			r.pauseBroken(fmt.Errorf("internal error: %v", p))
+		}
+	}()
 	if !r.load() {
 		return
 	}
@@ -236,13 +243,18 @@ func (r *run) look(key *program.Key) {
 // now is the wall clock in epoch milliseconds.
 func (r *run) now() int64 { return r.e.nowMs() }
 
-// wakeAt arranges for a tick at a time.
-func (r *run) wakeAt(at int64) {
+// wakeAt arranges for a tick at a time that the journal knows, too.
+func (r *run) wakeAt(at int64) { r.tickAt(at, false) }
+
+// tickAt arranges for a tick. What only memory knows, the end of an attempt's
+// time, must be kept however far away it is.
+func (r *run) tickAt(at int64, volatile bool) {
 	if at <= 0 || r.nextTick != 0 && r.nextTick <= at {
 		return
 	}
-	r.nextTick = at
-	r.e.waker.add(r.id, at, true)
+	if r.e.waker.add(r.id, at, volatile) {
+		r.nextTick = at
+	}
 }
 
 func (r *run) after(d time.Duration, f func()) Timer {

@@ -84,9 +84,9 @@ func (r *run) trySignal(n *node) {
 		after: func() {
 			n.checking = false
 			switch {
-			case n.ended():
 			case written != nil:
 				r.settled(n, written)
+			case n.ended(): // cancelled meanwhile
 			case found != nil:
 				r.acceptSignal(n, found)
 			}
@@ -127,7 +127,7 @@ func (r *run) acceptSignal(n *node, s *store.Signal) {
 		after: func() {
 			if taken {
 				n.checking = false
-				r.check(n)
+				r.check(n) // for the next signal
 				return
 			}
 			r.settled(n, &written)

@@ -82,7 +82,7 @@ func (r *run) attempt(n *node, number int) {
 	if t := n.opt.Task.TimeoutMs; t > 0 {
 		n.deadline = now + t
 	}
-	r.wakeAt(n.attemptDue())
+	r.tickAt(n.attemptDue(), true)
 	turn, err := r.machine.Attempt(program.Attempt{Ref: n.ref, Number: number, IdempotencyKey: r.idempotencyKey(n)})
 	r.take(turn, err)
 }
@@ -144,7 +144,7 @@ func (r *run) checkAttempt(n *node, now int64) {
 		return
 	}
 	if now < due {
-		r.wakeAt(due)
+		r.tickAt(due, true)
 		return
 	}
 	f := &program.Failure{Name: "Error", Code: program.CodeTaskTimeout, Message: "the attempt took longer than its timeout"}

@@ -77,16 +77,17 @@ func (w *waker) len() int {
 	return len(w.heap)
 }
 
-// add asks for a wake. What lies beyond the horizon is left to the database unless
-// the asking run is in memory: the wake may be one that is not stored.
-func (w *waker) add(runID string, at int64, inMemory bool) {
+// add asks for a wake and reports whether memory holds it. What lies beyond the
+// horizon is left to the database, unless it is volatile: not stored there.
+func (w *waker) add(runID string, at int64, volatile bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped || !inMemory && at > w.horizon {
-		return
+	if w.stopped || !volatile && at > w.horizon {
+		return false
 	}
 	heap.Push(&w.heap, wake{at, runID})
 	w.arm()
+	return true
 }
 
 // arm sets the timer to the earliest wake or to the next page. mu is held.
