@@ -71,7 +71,7 @@ func (s *Site) Launch(args ...string) *Process {
 		p.Kill()
 		p.HTTP.CloseIdleConnections()
 		if s.T.Failed() {
-			s.T.Logf("log of %s:\n%s", strings.Join(args, " "), p.Log.Tail(20_000))
+			s.T.Logf("log of %s:\n%s", strings.Join(args, " "), p.Log.Tail(4_000))
 		}
 	})
 	return p
@@ -250,11 +250,12 @@ func (p *Process) Admin(method, path, body string) (string, error) {
 }
 
 // Errors are the lines of the log at level error, which a healthy life has none of.
+// The access log does not count: it also has the answers of a gateway that starts.
 func (p *Process) Errors() []string {
 	var bad []string
 	for line := range strings.Lines(p.Log.String()) {
-		var entry struct{ Level string }
-		if json.Unmarshal([]byte(line), &entry) == nil && (entry.Level == "error" || entry.Level == "panic" || entry.Level == "fatal") ||
+		var entry struct{ Level, Logger string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Logger != "http.log.access" && (entry.Level == "error" || entry.Level == "panic" || entry.Level == "fatal") ||
 			strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
 			bad = append(bad, strings.TrimSpace(line))
 		}
@@ -280,8 +281,14 @@ func (b *Buffer) String() string {
 	return b.b.String()
 }
 
-// Tail is the last n bytes.
+// Tail is the end of the log, at most n bytes, without the access log.
 func (b *Buffer) Tail(n int) string {
-	s := b.String()
+	var kept strings.Builder
+	for line := range strings.Lines(b.String()) {
+		if !strings.Contains(line, `"http.log.access"`) {
+			kept.WriteString(line)
+		}
+	}
+	s := kept.String()
 	return s[max(0, len(s)-n):]
 }
