@@ -23,6 +23,9 @@ func fanOut(ctx context.Context, g *gateway, o options) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := parked(ctx, g, runID); err != nil { // so that all sockets begin at one event
+		return nil, err
+	}
 	listeners := make([]*listener, o.sockets)
 	for i := range listeners {
 		if listeners[i], err = listen(ctx, g, runID); err != nil {
@@ -36,7 +39,7 @@ func fanOut(ctx context.Context, g *gateway, o options) ([]figure, error) {
 	for i, l := range listeners {
 		wg.Go(func() { errs[i] = l.toTheEnd(ctx) })
 	}
-	if err := approve(ctx, g, runID); err != nil {
+	if err := g.Call(ctx, "submitApproval", map[string]any{"runId": runID, "nodeId": "go", "approved": true}, nil); err != nil {
 		return nil, err
 	}
 	wg.Wait()
@@ -57,8 +60,8 @@ func fanOut(ctx context.Context, g *gateway, o options) ([]figure, error) {
 	}, nil
 }
 
-// approve lets the run begin, once it waits.
-func approve(ctx context.Context, g *gateway, runID string) error {
+// parked waits until the run asks whether to begin.
+func parked(ctx context.Context, g *gateway, runID string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -67,7 +70,7 @@ func approve(ctx context.Context, g *gateway, runID string) error {
 			return err
 		}
 		if run.Status == "waiting-approval" {
-			return g.Call(ctx, "submitApproval", map[string]any{"runId": runID, "nodeId": "go", "approved": true}, nil)
+			return nil
 		}
 		select {
 		case <-tick.C:
