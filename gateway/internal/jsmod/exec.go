@@ -84,7 +84,9 @@ func (m *machine) exec(ctx context.Context, by attemptID, request []byte) (any, 
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
-	case run.Err() != nil && ctx.Err() == nil:
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case run.Err() != nil:
 		return nil, &program.Failure{Name: "TimeoutError", Code: "EXEC_TIMEOUT", Message: fmt.Sprintf("exec: %s took longer than %d ms", r.Program, r.TimeoutMs)}
 	case errors.As(err, &exit):
 	case err != nil:
