@@ -51,7 +51,7 @@ func (r *run) openGate(n *node, now int64) {
 	n.row.State = wire.NodeWaitingApproval
 	n.row.WakeAtMs = n.due()
 	request := []field{raw("request", requestDetail(g, approval))}
-	r.stage(step{do: func(u *unit) error { return u.tx.InsertApproval(u.r.id, approval) }})
+	r.stage(step{do: func(u *unit) error { return u.tx.InsertApproval(u.r.id, approval) }, more: true})
 	r.put(n, nil,
 		event{typ: wire.TypeApprovalRequested, name: wire.EventApprovalRequested, at: now, node: &n.key, detail: request},
 		event{typ: wire.TypeNodeWaitingApproval, name: wire.EventNodeWaitingApproval, at: now, node: &n.key, state: "waiting", detail: request})
@@ -121,7 +121,7 @@ func autoApproves(g *program.ApprovalOptions, mode string) bool {
 
 func (r *run) autoApprove(n *node, a *store.Approval, now int64) {
 	a.Status, a.DecidedAtMs, a.DecidedBy = wire.ApprovalApproved, now, "auto"
-	r.stage(step{do: func(u *unit) error { return u.tx.InsertApproval(u.r.id, a) }})
+	r.stage(step{do: func(u *unit) error { return u.tx.InsertApproval(u.r.id, a) }, more: true})
 	auto := event{typ: wire.TypeApprovalAutoGranted, name: wire.EventApprovalAutoApproved, at: now, node: &n.key}
 	if n.kind() == program.KindTask {
 		r.put(n, nil, auto)

@@ -266,7 +266,7 @@ func TestRestartFindsWhatHappened(t *testing.T) {
 func TestManyChildren(t *testing.T) {
 	n := 1000
 	if testing.Short() || raceEnabled {
-		n = 200
+		n = 60
 	}
 	h := newHouse(t, vmDefinition("main", func(ctx wf) (any, error) {
 		if err := task(ctx, "before"); err != nil {

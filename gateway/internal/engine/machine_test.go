@@ -84,11 +84,17 @@ func TestMachines(t *testing.T) {
 				Effect: program.EffectOptions{Op: "memory.get", Args: json.RawMessage(`{"key":"k"}`)},
 				Reply:  func(v json.RawMessage, f *program.Failure) { replies <- v }}}, turn.Ops...)
 			return turn, err
+		}, settle: func(s program.Settlement) (program.Turn, error) {
+			<-replies // came before the attempt's end was committed
+			return program.Turn{Done: &program.Outcome{Value: s.Value}}, nil
 		}}, ""},
 		{"bad effect", &script{start: requests(program.Request{Ref: 1, Kind: program.KindEffect, Key: program.Key{NodeID: "$e:1"},
 			Effect: &program.EffectOptions{Op: "teleport", Args: json.RawMessage(`{"key":"k"}`)}})}, program.CodeSessionError},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.code == program.CodeTooManyNodes && raceEnabled {
+				t.Skip("10,000 nodes take too long under the race detector")
+			}
 			h := newHouse(t, Definition{Key: "main", Program: c.p}).open()
 			h.launch("main", "r", nil)
 			if c.code == "" {
@@ -102,7 +108,6 @@ func TestMachines(t *testing.T) {
 			}
 		})
 	}
-	require.Len(t, replies, 1)
 }
 
 func endsAtOnce(a program.Attempt) (program.Turn, error) {

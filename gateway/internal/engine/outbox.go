@@ -21,6 +21,7 @@ type step struct {
 	do     func(u *unit) error
 	after  func()
 	events int
+	more   bool // the next step must be in the same unit
 }
 
 // unit is one transaction of a run while it is being written.
@@ -56,10 +57,11 @@ type outbox struct {
 	closed   bool
 }
 
-// Bounds of a run's events that await commit, and of the pauses between tries
-// while the storage is away.
+// Bounds of a run's events that await commit, of its units, and of the pauses
+// between tries while the storage is away.
 const (
 	maxUncommitted = 1024
+	maxSteps       = 512 // in one unit, so that a run cannot hold up the committer
 	firstRetry     = 50 * time.Millisecond
 	lastRetry      = 2 * time.Second
 )
@@ -69,7 +71,8 @@ func (o *outbox) init(r *run) {
 	o.drained = sync.NewCond(&o.mu)
 }
 
-// add queues steps, which will be in the same unit, and submits if it can.
+// add queues steps, which will be in one unit unless they are very many, and submits
+// if it can.
 func (o *outbox) add(steps []step) {
 	o.mu.Lock()
 	for i := range steps {
@@ -86,8 +89,12 @@ func (o *outbox) flush() {
 		o.mu.Unlock()
 		return
 	}
-	steps := o.queued
-	o.queued = nil
+	n := min(len(o.queued), maxSteps)
+	for n < len(o.queued) && o.queued[n-1].more {
+		n++
+	}
+	steps := o.queued[:n:n]
+	o.queued = o.queued[n:]
 	o.inFlight = true
 	o.mu.Unlock()
 	o.submit(steps)

@@ -91,7 +91,7 @@ func (r *run) taskHeartbeat(op program.Heartbeat) {
 	n.sentBeat = now
 	row := &store.Attempt{NodeID: n.key.NodeID, Iteration: n.key.Iteration, Attempt: op.Number, State: wire.NodeInProgress,
 		StartedAtMs: n.row.UpdatedAtMs, HeartbeatAtMs: now, Heartbeat: n.beat}
-	r.stage(step{do: func(u *unit) error { return u.tx.UpsertAttempt(u.r.id, row) }})
+	r.stage(step{do: func(u *unit) error { return u.tx.UpsertAttempt(u.r.id, row) }, more: true})
 	r.emit(event{typ: wire.TypeTaskHeartbeat, name: wire.EventTaskHeartbeat, at: now, node: &n.key, attempt: op.Number,
 		detail: []field{boolean("hasData", n.beat != nil), number("dataSizeBytes", int64(len(n.beat))), number("intervalMs", interval)}})
 }
