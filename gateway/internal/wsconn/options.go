@@ -28,7 +28,7 @@ type Options struct {
 	MaxPreAuth        int // sockets that have not connected yet
 	MaxPreAuthPerAddr int // of one client address (IPv6: of one /64)
 
-	StreamsTotal   int // run streams of all sockets
+	StreamsTotal   int // run streams of all transports
 	StreamsPerUser int
 	StreamsPerConn int
 	StreamsPerRun  int
@@ -76,6 +76,10 @@ func (o Options) withDefaults() Options {
 // that visits keep.
 func (o *Options) beat() time.Duration { return min(o.StreamHeartbeat, o.Heartbeat, o.AuthDeadline) }
 
+func (o *Options) streamLimits() rpc.StreamLimits {
+	return rpc.StreamLimits{Total: o.StreamsTotal, PerUser: o.StreamsPerUser, PerConn: o.StreamsPerConn, PerRun: o.StreamsPerRun}
+}
+
 // Router answers requests; *rpc.Router is one.
 type Router interface {
 	Dispatch(ctx context.Context, c *rpc.Call) (json.RawMessage, *wire.Error)
@@ -89,6 +93,7 @@ type Router interface {
 type Deps struct {
 	Router   Router
 	Log      *eventlog.Log
+	Streams  *rpc.StreamCaps      // shared with other transports; nil: its own
 	Identity func() wire.Identity // nil: an empty one
 	Metrics  Metrics              // nil: none
 	Logger   *zap.Logger          // nil: none

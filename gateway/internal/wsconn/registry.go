@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -26,7 +27,7 @@ type Registry struct {
 	metrics Metrics
 	log     *zap.Logger
 	opts    atomic.Pointer[Options]
-	streams streamCaps
+	streams *rpc.StreamCaps
 
 	mu       sync.Mutex
 	draining bool
@@ -64,7 +65,9 @@ func NewRegistry(deps Deps, opts Options, logger *zap.Logger) *Registry {
 		deps.Identity = func() wire.Identity { return wire.Identity{} }
 	}
 	r := &Registry{deps: deps, metrics: deps.Metrics, log: logger, byAddr: make(map[string]int), stop: make(chan struct{})}
-	r.streams.init()
+	if r.streams = deps.Streams; r.streams == nil {
+		r.streams = rpc.NewStreamCaps()
+	}
 	r.Configure(opts)
 	r.wg.Add(1)
 	go r.turn()
@@ -278,7 +281,7 @@ func (r *Registry) Stats() Stats {
 	r.mu.Lock()
 	s := Stats{Connections: r.authed, PreAuth: r.preAuth}
 	r.mu.Unlock()
-	s.Streams = r.streams.count()
+	s.Streams = r.streams.Count()
 	s.Opened, s.Received, s.Frames, s.Bytes = r.opened.Load(), r.received.Load(), r.frames.Load(), r.bytes.Load()
 	return s
 }

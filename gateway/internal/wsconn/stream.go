@@ -53,7 +53,7 @@ func (rc *requestConn) OpenRunStream(ctx context.Context, runID string, after *i
 	s := &stream{id: uuid.NewString(), runID: runID, user: rc.principal.UserKey(), cursor: cursor,
 		from: opened.CurrentSeq, gap: opened.Gap}
 	c.mu.Lock()
-	failure := c.reg.streams.take(c.reg.options(), s.user, runID, c.streams)
+	failure := c.reg.streams.Take(c.reg.options().streamLimits(), s.user, runID, c.streams)
 	if failure == nil {
 		c.streams++
 	}
@@ -98,7 +98,7 @@ func (c *conn) attachFailed(runID string, err error) *wire.Error {
 // endStream gives back what a stream holds.
 func (c *conn) endStream(s *stream) {
 	s.cursor.Detach()
-	c.reg.streams.give(s.user, s.runID)
+	c.reg.streams.Give(s.user, s.runID)
 	c.mu.Lock()
 	c.streams--
 	c.mu.Unlock()
