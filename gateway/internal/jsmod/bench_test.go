@@ -21,6 +21,7 @@ const helloModule = `export function register(gateway) {
 func BenchmarkVM(b *testing.B) {
 	h := testHost(b, HostOptions{})
 	m := load(b, h, "w.mjs", helloModule)
+	defer reportCPU(b)()
 	for b.Loop() {
 		vm, _, err := m.boot()
 		if err != nil {
@@ -33,6 +34,7 @@ func BenchmarkVM(b *testing.B) {
 // BenchmarkPrelude makes a VM without a module.
 func BenchmarkPrelude(b *testing.B) {
 	h := testHost(b, HostOptions{})
+	defer reportCPU(b)()
 	for b.Loop() {
 		vm, err := h.newVM([2]int32{})
 		if err != nil {
@@ -67,11 +69,13 @@ func BenchmarkOneTaskRun(b *testing.B) {
 	m := load(b, h, "w.mjs", helloModule)
 	env := program.Env{Post: func(any) {}}
 	b.Run("one after another", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			oneTaskRun(b, m.Workflows[0].Program, env)
 		}
 	})
 	b.Run("at once", func(b *testing.B) {
+		defer reportCPU(b)()
 		b.SetParallelism(4)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
@@ -91,6 +95,7 @@ func BenchmarkTurn(b *testing.B) {
 	}
 	defer machine.Close()
 	turn, err := machine.Start(program.Input{RunID: "r", Workflow: "w", Input: []byte("{}"), StartedAtMs: 1})
+	defer reportCPU(b)()
 	for b.Loop() {
 		if err != nil {
 			b.Fatal(err)
@@ -116,6 +121,7 @@ func BenchmarkBundleLoad(b *testing.B) {
 	h := testHost(b, HostOptions{})
 	m := load(b, h, "w.mjs", bigModule(300<<10))
 	b.Run("source", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			if _, err := h.compile(string(m.Source), scriptName); err != nil {
 				b.Fatal(err)
@@ -123,6 +129,7 @@ func BenchmarkBundleLoad(b *testing.B) {
 		}
 	})
 	b.Run("bytecode", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			vm, _, err := m.boot()
 			if err != nil {

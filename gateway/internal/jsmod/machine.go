@@ -118,8 +118,10 @@ func (m *machine) Close() {
 	m.cancel()
 	m.operations.stopAll()
 	m.wg.Wait()
-	m.vm.handler = nil
-	m.vm.close()
+	if !m.vm.freed.Load() { // an abandoned VM may still be running
+		m.vm.handler = nil
+		m.vm.close()
+	}
 }
 
 // run does one turn and returns what the workflow asked for in it.

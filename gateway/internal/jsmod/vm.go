@@ -15,6 +15,11 @@ var (
 	errEndless   = errors.New("promise callbacks that never end")
 )
 
+// firstCollection is the heap at which a VM first looks for cycles. The engine's
+// default lies below what the prelude alone needs, so that short runs would pay for
+// collections that find nothing.
+const firstCollection = 2 << 20
+
 // hostHandler serves what the JavaScript side of one VM asks for and the VM itself
 // does not answer. It is called on a worker goroutine, during a turn.
 type hostHandler interface {
@@ -46,6 +51,7 @@ func (h *Host) newVM(seed [2]int32) (*VM, error) {
 	}
 	vm.js = js
 	vm.runtime = runtimePointer(js)
+	js.SetGCThreshold(uintptr(min(firstCollection, h.options.MemoryLimit/4)))
 	h.liveVMs.Add(1)
 	if err := vm.do(vm.loadPrelude); err != nil {
 		vm.close()

@@ -10,7 +10,6 @@ const NativeError = Error;
 const NativeTypeError = TypeError;
 const NativeMap = Map;
 const NativeWeakSet = WeakSet;
-const NativeWeakMap = WeakMap;
 const nativeThen = uncurry(Promise.prototype.then);
 const nativeResolve = Promise.resolve.bind(Promise);
 const nativeDateNow = Date.now;
@@ -27,8 +26,6 @@ const defineProperty = Object.defineProperty;
 const setPrototypeOf = Object.setPrototypeOf;
 const getPrototypeOf = Object.getPrototypeOf;
 const freeze = Object.freeze;
-const objectCreate = Object.create;
-const objectPrototype = Object.prototype;
 const construct = Reflect.construct;
 const apply = Reflect.apply;
 const toText = String;
@@ -41,8 +38,6 @@ const mapForEach = uncurry(Map.prototype.forEach);
 const mapSize = uncurry(Object.getOwnPropertyDescriptor(Map.prototype, 'size').get);
 const weakSetAdd = uncurry(WeakSet.prototype.add);
 const weakSetHas = uncurry(WeakSet.prototype.has);
-const weakMapGet = uncurry(WeakMap.prototype.get);
-const weakMapSet = uncurry(WeakMap.prototype.set);
 const join = uncurry(Array.prototype.join);
 const includes = uncurry(Array.prototype.includes);
 const hasOwn = Object.hasOwn;
@@ -51,7 +46,18 @@ const isObject = (v) => (typeof v === 'object' && v !== null) || typeof v === 'f
 // push appends without consulting setters that user code may have put on
 // Array.prototype or Object.prototype.
 function push(list, value) {
-  defineProperty(list, list.length, plain({ value, writable: true, enumerable: true, configurable: true }));
+  put(list, list.length, value);
+}
+
+// One descriptor of each kind serves all definitions: making an object for each is
+// what a fresh VM would spend most of its time with.
+const visible = plain({ value: undefined, writable: true, enumerable: true, configurable: true });
+const hidden = plain({ value: undefined, writable: true, enumerable: false, configurable: true });
+
+function put(object, name, value) {
+  visible.value = value;
+  defineProperty(object, name, visible);
+  visible.value = undefined;
 }
 
 // plain cuts an object literal off Object.prototype, so that a polluted prototype
@@ -61,7 +67,9 @@ function plain(object) {
 }
 
 function hide(object, name, value) {
-  defineProperty(object, name, plain({ value, writable: true, enumerable: false, configurable: true }));
+  hidden.value = value;
+  defineProperty(object, name, hidden);
+  hidden.value = undefined;
 }
 
 // text turns anything into a string and never throws.

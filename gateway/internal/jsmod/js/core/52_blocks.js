@@ -33,7 +33,7 @@ function parallel(branches, opts) {
   let finished = 0;
   let failed = false;
   const store = (key, value) => {
-    defineProperty(result, key, plain({ value, writable: true, enumerable: true, configurable: true }));
+    put(result, key, value);
   };
   const advance = () => {
     if (finished === total) {

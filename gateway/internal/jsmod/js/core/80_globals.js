@@ -22,19 +22,16 @@ function takeChunk(name, make) {
   }
 }
 
+const lazy = plain({ configurable: true, enumerable: false, get: undefined, set: undefined });
+
 function lazyGlobal(chunkName, name) {
-  defineProperty(globalThis, name, plain({
-    configurable: true,
-    enumerable: false,
-    get() {
-      const value = chunk(chunkName)[name];
-      hide(globalThis, name, value);
-      return value;
-    },
-    set(value) {
-      hide(globalThis, name, value);
-    },
-  }));
+  lazy.get = () => {
+    const value = chunk(chunkName)[name];
+    hide(globalThis, name, value);
+    return value;
+  };
+  lazy.set = (value) => hide(globalThis, name, value);
+  defineProperty(globalThis, name, lazy);
 }
 
 function show(args) {
