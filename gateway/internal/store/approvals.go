@@ -23,6 +23,7 @@ func (tx *Tx) InsertApproval(runID string, a *Approval) error {
 	if err != nil {
 		return err
 	}
+	tx.Touch(CollectionApprovals)
 	_, err = tx.write(sqlInsertApproval, rid, a.NodeID, a.Iteration, a.Status, a.Mode, orEmpty(a.Request), a.Title,
 		orNull(a.Summary), a.RequestedAtMs, orNull(a.DecidedAtMs), orNull(a.DecidedBy), orNull(a.Note), a.Decision)
 	return asExists(err)
@@ -39,6 +40,7 @@ func (tx *Tx) DecideApproval(runID string, a *Approval) error {
 	if err != nil {
 		return err
 	}
+	tx.Touch(CollectionApprovals)
 	err = tx.mustWrite(sqlDecideApproval, a.Status, orNull(a.DecidedAtMs), orNull(a.DecidedBy), orNull(a.Note),
 		a.Decision, rid, a.NodeID, a.Iteration)
 	if errors.Is(err, ErrNotFound) {

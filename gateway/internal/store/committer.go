@@ -105,6 +105,9 @@ func (s *Store) commitBatch(tx *Tx, units []*unit) error {
 	if s.observe != nil {
 		s.observe(took, len(units), tx.appended)
 	}
+	if tx.touched != 0 && s.onChange != nil {
+		s.guard("OnChange", func() { s.onChange(tx.touched) })
+	}
 	s.report(tx.events, units, nil)
 	s.counters.trim()
 	if s.checkpoints != nil {

@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 const sqlInsertEvent = `INSERT INTO gateway_events (rid, log_seq, seq, state_version, type, name, payload, detail, at)
 	VALUES (?,?,?,?,?,?,?,?,?)`
@@ -25,6 +28,7 @@ func (tx *Tx) Append(runID string, ev *Event) error {
 	if err != nil {
 		return err
 	}
+	tx.Touch(collectionsOf(ev.Name))
 	k.touch(c)
 	c.nextLog++
 	tx.appended++
@@ -176,4 +180,36 @@ func (v *View) WindowStart(runID string, window int) (int64, error) {
 		return v.c.number(sqlFirstSeq, e.rid)
 	}
 	return start, err
+}
+
+// EventsOfType returns at most limit events of one durable type, in order. ErrNotFound
+// if there is no such run.
+func (v *View) EventsOfType(runID, durableType string, limit int) ([]*Event, error) {
+	e, err := v.eventRun(runID)
+	if err != nil {
+		return nil, err
+	}
+	return v.events(runID, e.system, limit, "SELECT "+eventColumns+` FROM gateway_events
+		WHERE rid = ? AND type = ? ORDER BY log_seq LIMIT ?`, e.rid, durableType, limit)
+}
+
+// scannedForNode bounds how much of a log is searched for the events of a node.
+const scannedForNode = 100_000
+
+// EventsOfNode returns the newest events about a node, at most limit and from at most
+// the newest 100,000 of the run, in order. ErrNotFound if there is no such run.
+func (v *View) EventsOfNode(runID, nodeID string, afterLogSeq int64, limit int) ([]*Event, error) {
+	e, err := v.eventRun(runID)
+	if err != nil {
+		return nil, err
+	}
+	next, err := v.c.number(sqlCounterLog, e.rid)
+	if err != nil {
+		return nil, err
+	}
+	events, err := v.events(runID, e.system, limit, "SELECT "+eventColumns+` FROM gateway_events
+		WHERE rid = ? AND log_seq > ? AND json_extract(CAST(payload AS TEXT), '$.nodeId') = ?
+		ORDER BY log_seq DESC LIMIT ?`, e.rid, max(afterLogSeq, next-scannedForNode-1), nodeID, limit)
+	slices.Reverse(events)
+	return events, err
 }

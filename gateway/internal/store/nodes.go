@@ -28,6 +28,10 @@ func (tx *Tx) UpsertNode(runID string, n *Node) error {
 	if err != nil {
 		return err
 	}
+	tx.Touch(CollectionNodes)
+	if n.Output != nil {
+		tx.Touch(CollectionNodeOutputs)
+	}
 	_, err = tx.write(sqlUpsertNode, rid, n.NodeID, n.Iteration, n.Kind, n.ArgsHash, n.Ordinal, orNull(n.Label), n.Blocks,
 		n.Options, n.State, n.Attempt, n.Cuts, orNull(n.Position), orNull(n.SettledAtMs), n.Output, n.Error,
 		orNull(n.WakeAtMs), n.CreatedAtMs, n.UpdatedAtMs)

@@ -44,6 +44,7 @@ func (tx *Tx) InsertRun(r *Run) error {
 	if err != nil {
 		return asExists(err)
 	}
+	tx.Touch(CollectionRuns | CollectionRunEvents)
 	r.RID = rid
 	tx.s.counters.add(r.RunID, counter{rid: rid, system: r.System, nextSeq: max(1, r.SeqBase)})
 	return nil
@@ -66,6 +67,7 @@ const sqlUpdateRun = `UPDATE gateway_runs SET
 // identity, its launch (parent, workflow, input, launcher, source, keys, seed,
 // creation time) and SeqBase. ErrNotFound if it was deleted.
 func (tx *Tx) UpdateRun(r *Run) error {
+	tx.Touch(CollectionRuns)
 	return tx.mustWrite(sqlUpdateRun,
 		r.Version, r.Status, r.Queued, r.Output, r.Error, orEmpty(r.Config), r.LastPosition, r.Generation,
 		orNull(r.ContinuedTo), orNull(r.StartedAtMs), orNull(r.FinishedAtMs), orNull(r.HeartbeatAtMs), orNull(r.Owner),
@@ -174,6 +176,7 @@ func (tx *Tx) DeleteRun(runID string) error {
 		}
 		return ErrOpenRun
 	}
+	tx.Touch(CollectionRuns | CollectionRunEvents | CollectionNodes | CollectionNodeOutputs | CollectionApprovals)
 	tx.s.counters.drop(runID)
 	return nil
 }

@@ -51,3 +51,37 @@ func (v *View) Scores(runID string) ([]*Score, error) {
 func (v *View) Score(scoreID string) (*Score, error) {
 	return get(v, sqlScores+"WHERE s.score_id = ?", []any{scoreID}, scanScore)
 }
+
+// ScoreFilter selects scores of several runs. Empty texts do not restrict.
+type ScoreFilter struct {
+	RunIDs     []string
+	NodeID     string
+	ScorerID   string
+	ScorerName string
+	Source     string
+	Newest     bool // newest first; else oldest first
+	Offset     int
+	Limit      int
+}
+
+const sqlScoreFilter = `WHERE r.run_id IN (SELECT value FROM json_each(?1)) AND (?2 = '' OR s.node_id = ?2)
+	AND (?3 = '' OR s.scorer_id = ?3) AND (?4 = '' OR s.scorer_name = ?4) AND (?5 = '' OR s.source = ?5)`
+
+// ScoresOf returns one page of the selected scores and how many there are in all.
+func (v *View) ScoresOf(f ScoreFilter) (page []*Score, total int, err error) {
+	ids, err := json.Marshal(f.RunIDs)
+	if err != nil {
+		return nil, 0, err
+	}
+	args := []any{string(ids), f.NodeID, f.ScorerID, f.ScorerName, f.Source}
+	n, err := v.c.number(`SELECT count(*) FROM gateway_scores s JOIN gateway_runs r ON r.rid = s.rid `+sqlScoreFilter, args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	order := " ORDER BY s.scored_at, s.score_id LIMIT ?6 OFFSET ?7"
+	if f.Newest {
+		order = " ORDER BY s.scored_at DESC, s.score_id DESC LIMIT ?6 OFFSET ?7"
+	}
+	page, err = list(v, sqlScores+sqlScoreFilter+order, append(args, f.Limit, f.Offset), scanScore)
+	return page, int(n), err
+}

@@ -30,6 +30,7 @@ func (tx *Tx) InsertSignal(runID string, sig *Signal) error {
 		sig.Name, orNull(sig.CorrelationID), payload, sig.ReceivedAtMs, orNull(sig.ReceivedBy), orNull(sig.ConsumedBy),
 		sig.ByKey)
 	if err == nil {
+		tx.Touch(CollectionRuns | CollectionRunEvents | CollectionNodes)
 		sig.Seq = seq
 	}
 	return err

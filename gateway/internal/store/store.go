@@ -67,6 +67,7 @@ type Store struct {
 	queue       *queue
 	counters    *counters // the committer's alone
 	onCommit    func([]*Event)
+	onChange    func(Collections)
 	observe     func(time.Duration, int, int)
 	version     atomic.Int64 // last committed state version
 	health      atomic.Pointer[error]

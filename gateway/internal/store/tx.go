@@ -16,6 +16,7 @@ type Tx struct {
 	appended int      // all events of the transaction
 	lone     bool     // the only unit: the transaction is its savepoint
 	saved    bool     // a savepoint is open
+	touched  Collections
 }
 
 func newTx(s *Store) *Tx {
@@ -24,7 +25,7 @@ func newTx(s *Store) *Tx {
 
 func (tx *Tx) begin(lone bool) {
 	tx.events = nil // the last ones belong to OnCommit
-	tx.appended = 0
+	tx.appended, tx.touched = 0, 0
 	tx.lone, tx.saved, tx.c.broken = lone, false, nil
 }
 
@@ -33,7 +34,7 @@ func (tx *Tx) run(u *unit) error {
 	if u.ctx != nil && u.ctx.Err() != nil {
 		return u.ctx.Err()
 	}
-	pushed, appended := len(tx.events), tx.appended
+	pushed, appended, touched := len(tx.events), tx.appended, tx.touched
 	counters := tx.s.counters
 	counters.mark()
 	err := tx.call(u.do)
@@ -42,7 +43,7 @@ func (tx *Tx) run(u *unit) error {
 		return err
 	case err != nil:
 		clear(tx.events[pushed:])
-		tx.events, tx.appended = tx.events[:pushed], appended
+		tx.events, tx.appended, tx.touched = tx.events[:pushed], appended, touched
 		counters.undo()
 		tx.undo()
 	case tx.saved:

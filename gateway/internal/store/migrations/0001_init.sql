@@ -179,6 +179,19 @@ CREATE TABLE gateway_scores (
 ) WITHOUT ROWID;
 CREATE INDEX gateway_scores_run ON gateway_scores (rid, node_id);
 
+-- Tickets, plans, specs and proposals by path. Deleting leaves a tombstone.
+CREATE TABLE gateway_docs (
+  path         TEXT PRIMARY KEY,
+  kind         TEXT NOT NULL,            -- ticket, plan, spec, proposal or what a client chose
+  content      TEXT NOT NULL,
+  content_hash TEXT NOT NULL,            -- SHA-256 hex of content
+  status       TEXT,
+  created_at   INTEGER NOT NULL,
+  updated_at   INTEGER NOT NULL,
+  deleted_at   INTEGER
+) WITHOUT ROWID;
+CREATE INDEX gateway_docs_updated ON gateway_docs (updated_at DESC, path);
+
 CREATE TABLE gateway_audit (
   id        INTEGER PRIMARY KEY,
   at        INTEGER NOT NULL,
