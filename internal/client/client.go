@@ -7,6 +7,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Client struct {
 	Base  string       // "http://127.0.0.1:7331", without a trailing slash
 	Token string       // "": none is sent
 	HTTP  *http.Client // nil: http.DefaultClient
+	TLS   *tls.Config  // of sockets to an https base; nil: what the system trusts
 }
 
 // Error is an error answer of the gateway.

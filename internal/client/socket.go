@@ -66,7 +66,7 @@ func (c *Client) Dial(ctx context.Context, o DialOptions) (*Socket, error) {
 		wake: make(chan struct{}), waiting: map[string]chan *Frame{}, done: make(chan struct{}),
 	}
 	// A transport of its own: the connection can be cut without a closing handshake.
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	transport := &http.Transport{TLSClientConfig: c.TLS, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		s.tcp = conn
 		return conn, err
