@@ -102,6 +102,9 @@ func (g *Grants) Lookup(token string, now time.Time) (*Principal, *wire.Error) {
 // Recheck reports why p, identified by an earlier snapshot, would not be
 // identified as the same caller now, or nil.
 func (g *Grants) Recheck(p *Principal, now time.Time) *wire.Error {
+	if p != nil && p.source != "" { // identified by another mode than is in force now
+		return errChanged
+	}
 	if g == nil || p == nil {
 		return errBadToken
 	}

@@ -18,7 +18,9 @@ type Principal struct {
 	Scopes      []string // entries as granted, see wire.Implies
 	ExpiresAtMs int64    // 0: never
 
-	key keyHash // of the presented token, to find its grant again
+	key    keyHash // of the presented token, to find its grant again
+	source string  // mode and settings that gave the identity; "" for the token store
+	signer string  // which key of a key set signed the token
 }
 
 // Allows reports whether the caller's grant implies scope.
@@ -50,8 +52,8 @@ func (p *Principal) UserKey() string {
 	return "anonymous"
 }
 
-// Authenticator is one way of knowing callers (token, and later none, jwt,
-// trusted-proxy). Implementations are safe for concurrent use and cheap when they
+// Authenticator is one way of knowing callers: TokenAuth, NoneAuth, JWTAuth or
+// ProxyAuth. Implementations are safe for concurrent use and cheap when they
 // refuse.
 type Authenticator interface {
 	// CheckOrigin applies the Host and Origin rules that come before

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -75,34 +74,13 @@ type TokenAuth struct {
 // CheckOrigin implements Authenticator.
 func (a *TokenAuth) CheckOrigin(r *http.Request) *wire.Error {
 	_, cookieOnly := TokenFromRequest(r)
-	return a.checkOrigin(r, cookieOnly)
-}
-
-func (a *TokenAuth) checkOrigin(r *http.Request, cookieOnly bool) *wire.Error {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return nil
-	}
-	listed := slices.Contains(a.Origins, origin)
-	if len(a.Origins) > 0 && !listed {
-		return errOrigin
-	}
-	// "null" comes from sandboxed frames and redirects, so it proves nothing (Q40).
-	if cookieOnly && !listed && !sameHost(origin, r.Host) {
-		return errCookieOrigin
-	}
-	return nil
-}
-
-func sameHost(origin, host string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+	return checkOrigins(r, a.Origins, cookieOnly)
 }
 
 // Authenticate implements Authenticator.
 func (a *TokenAuth) Authenticate(r *http.Request, connectToken string) (*Principal, *wire.Error) {
 	token, cookieOnly := TokenFromRequest(r)
-	if err := a.checkOrigin(r, cookieOnly); err != nil {
+	if err := checkOrigins(r, a.Origins, cookieOnly); err != nil {
 		return nil, err
 	}
 	if connectToken != "" {
