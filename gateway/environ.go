@@ -16,6 +16,7 @@ const (
 	EnvEventWindow    = "SMITHERS_GATEWAY_EVENT_WINDOW"
 	EnvHeadersTimeout = "SMITHERS_GATEWAY_HEADERS_TIMEOUT_MS"
 	EnvRequestTimeout = "SMITHERS_GATEWAY_REQUEST_TIMEOUT_MS"
+	EnvTrustAnyHost   = "SMITHERS_GATEWAY_TRUST_ANY_HOST" // of AuthNone: 1 or true
 )
 
 // maxMillis is the longest time the variables accept, about 24.8 days: what the
@@ -47,6 +48,9 @@ func FromEnviron(lookup func(string) (string, bool), base Settings) (Settings, e
 	text(EnvDBPath, &s.DBPath)
 	text(EnvTokenStore, &s.TokenStore)
 	text(EnvModule, &s.Module)
+	if v, _ := lookup(EnvTrustAnyHost); v == "1" || v == "true" {
+		s.Auth.TrustAnyHost = true
+	}
 
 	if ms, set, err := envInt(lookup, EnvHeartbeat, 1, maxMillis, "milliseconds"); err != nil {
 		return base, err

@@ -112,7 +112,7 @@ func TestRoutes(t *testing.T) {
 	h := start(t, t.TempDir(), nil, Site{})
 	const missing = `{"error":{"code":"NOT_FOUND","message":"Route not found"}}`
 	for _, target := range []string{"GET /v1/rpc/health", "PUT /v1/rpc/health", "OPTIONS /v1/rpc/health", "POST /v1/rpc/health/", "POST /rpc?x=1",
-		"GET /nope", "GET /health?x", "GET /health/", "POST /webhooks/x", "GET /v1/auth/session", "POST /", "DELETE /health"} {
+		"GET /nope", "GET /health?x", "GET /health/", "GET /webhooks/x", "POST /v1/auth/session", "POST /", "DELETE /health"} {
 		method, path, _ := strings.Cut(target, " ")
 		res, body := h.do(method, path, "op", "")
 		require.Equal(t, 404, res.StatusCode, target)

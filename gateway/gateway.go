@@ -141,6 +141,9 @@ func (g *Gateway) reload(run *running, e *entry) (err error) {
 	if err = run.watchTokens(e.settings.TokenStore); err != nil {
 		return err
 	}
+	if err = run.watchAuth(e.settings.Auth); err != nil {
+		return err
+	}
 	run.force(e)
 	changed := before.Differs(e.settings)
 	if later := intersect(changed, fixedAtStart); len(later) > 0 {
@@ -155,7 +158,7 @@ func (g *Gateway) reload(run *running, e *entry) (err error) {
 
 // fallBack puts an older entry in force again.
 func (g *Gateway) fallBack(run *running, e *entry) error {
-	err := run.watchTokens(e.settings.TokenStore)
+	err := errors.Join(run.watchTokens(e.settings.TokenStore), run.watchAuth(e.settings.Auth))
 	if e.workflows == nil { // applied before the start, never in force
 		ctx, cancel := context.WithTimeout(run.ctx, reloadLimit)
 		defer cancel()

@@ -132,6 +132,9 @@ func (r *running) degraded() []string {
 	if r.tokenState() == "unreadable" {
 		reasons = append(reasons, "token store: unreadable, every token is denied")
 	}
+	if m := r.mode.Load(); m != nil && m.keys != nil && m.keys.Err() != nil {
+		reasons = append(reasons, "auth: the keys of the token issuer cannot be read")
+	}
 	if r.g.reloadErr.Load() != nil {
 		reasons = append(reasons, "settings: the last reload failed, the former settings are in force")
 	}

@@ -48,6 +48,8 @@ const (
 	routeLive
 	routeMetrics
 	routeWorkflows
+	routeSession
+	routeStream
 	routeAPI
 	routeRPC
 	routeRPCBody
@@ -63,6 +65,11 @@ type route struct {
 // routeOf matches the escaped path below the prefix. The literal targets of the
 // protocol match only without a query.
 func routeOf(method, path string, query bool) route {
+	if rest, ok := strings.CutPrefix(path, "/v1/api/runs/"); ok && method == http.MethodGet {
+		if id, ok := strings.CutSuffix(rest, "/stream"); ok && id != "" && !strings.Contains(id, "/") {
+			return route{kind: routeStream, segment: id}
+		}
+	}
 	if path == "/v1/api" || strings.HasPrefix(path, "/v1/api/") {
 		return route{kind: routeAPI}
 	}
@@ -75,6 +82,8 @@ func routeOf(method, path string, query bool) route {
 			return route{kind: routeReady}
 		case "/health/live":
 			return route{kind: routeLive}
+		case sessionPath:
+			return route{kind: routeSession}
 		}
 		if query {
 			return route{}
@@ -146,6 +155,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveMetrics(w, r, run)
 	case routeWorkflows:
 		h.serveWorkflows(w, r, run)
+	case routeSession:
+		h.serveSession(w, r, run)
+	case routeStream:
+		h.serveStream(w, r, run, target.segment)
 	case routeAPI:
 		h.serveAPI(w, r, run)
 	case routeRPC:

@@ -85,8 +85,13 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		Engine: run.engine, Store: run.store, Logger: g.logger.Named("rpc"), Identity: run.identity,
 		Observe: g.metrics.called, Counters: g.metrics.counters(),
 	})
-	run.openSockets(s)
+	caps := rpc.NewStreamCaps()
+	run.openSockets(s, caps)
+	run.openStreams(s, caps)
 	if err = run.watchTokens(s.TokenStore); err != nil {
+		return nil, err
+	}
+	if err = run.watchAuth(s.Auth); err != nil {
 		return nil, err
 	}
 	run.force(e)
@@ -152,6 +157,7 @@ func (r *running) shut(ctx context.Context) error {
 	var errs []error
 	r.cancel()
 	r.work.Wait()
+	r.closeAuth()
 	if r.sockets != nil {
 		r.sockets.Close()
 	}

@@ -117,7 +117,7 @@ func (m *metrics) called(o rpc.Observation) {
 	}
 }
 
-func (m *metrics) authenticated(transport string, err *wire.Error) {
+func (m *metrics) authenticated(transport, mode string, err *wire.Error) {
 	if m == nil {
 		return
 	}
@@ -126,7 +126,7 @@ func (m *metrics) authenticated(transport string, err *wire.Error) {
 		outcome = "failure"
 		m.errors.WithLabelValues("auth", transport, "", err.Code).Inc()
 	}
-	m.authEvents.WithLabelValues(transport, "token", outcome).Inc()
+	m.authEvents.WithLabelValues(transport, mode, outcome).Inc()
 }
 
 // committed is told of every transaction, on the committer's goroutine.

@@ -16,6 +16,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
 	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
+	"github.com/smithersai/caddy-smithers/gateway/internal/sse"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/internal/wsconn"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -35,6 +36,8 @@ type running struct {
 	engine    *engine.Engine
 	router    *rpc.Router
 	sockets   *wsconn.Registry
+	streams   *sse.Hub
+	mode      atomic.Pointer[authMode]
 	tokens    atomic.Pointer[auth.Watcher]
 	tokenPath string // guarded by Gateway.life
 	workflows atomic.Pointer[workflows]
@@ -66,14 +69,8 @@ func (r *running) Current() *auth.Grants {
 	return nil
 }
 
-func (r *running) authenticator(site Site) *auth.TokenAuth {
-	return &auth.TokenAuth{Grants: r, Origins: site.Origins}
-}
-
 func (r *running) authenticate(req *http.Request, site Site, transport string) (*auth.Principal, *wire.Error) {
-	p, err := r.authenticator(site).Authenticate(req, "")
-	r.metrics.authenticated(transport, err)
-	return p, err
+	return meteredAuth{r.authenticator(site, req), r.metrics, transport}.Authenticate(req, "")
 }
 
 // watchTokens watches the token store at path instead of the one before. A no-op if
@@ -97,8 +94,11 @@ func (r *running) watchTokens(path string) error {
 	return nil
 }
 
-// recheck cuts the sockets whose grant has gone.
+// recheck cuts the sockets and streams whose grant has gone.
 func (r *running) recheck() {
+	if r.streams != nil {
+		r.streams.Recheck()
+	}
 	if r.sockets != nil {
 		r.sockets.Recheck()
 	}
@@ -110,6 +110,7 @@ func (r *running) force(e *entry) {
 	r.engine.SetWorkflows(e.workflows.definitions)
 	r.log.Configure(logOptions(e.settings))
 	r.configureSockets(e.settings)
+	r.streams.Configure(streamOptions(e.settings))
 	r.recheck()
 }
 
@@ -191,6 +192,7 @@ func (r *running) drain(ctx context.Context, reason string) {
 		if s := r.g.settings.Load(); s != nil {
 			limit = s.DrainTime
 		}
+		r.streams.Stop() // event streams would hold up the web server's exit
 		paced, cancel := context.WithTimeout(ctx, r.drainTime(limit))
 		r.sockets.Drain(paced, wire.CloseRestart, reason)
 		cancel()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"time"
 )
 
@@ -74,6 +75,8 @@ type Settings struct {
 	WorkspaceRoot   string        // identity.workspaceRoot; "": folder of Module
 	RunRetention    time.Duration // 0: keep finished runs for ever
 
+	Auth AuthSettings // how callers are known
+
 	// Workflows compiled into the binary, by key.
 	GoWorkflows map[string]GoWorkflow
 }
@@ -86,4 +89,10 @@ type Site struct {
 	PublicMetrics   bool
 	PublicWorkflows bool
 	Passthrough     bool // unmatched requests go to the next handler
+
+	// PeerTrusted reports that the request came from a proxy that the server trusts;
+	// nil: none is. Identity headers count only from there.
+	PeerTrusted func(*http.Request) bool
+	// Exiting reports that the process is about to end; nil: never known.
+	Exiting func() bool
 }

@@ -26,7 +26,7 @@ func (h *handler) serveSocket(w http.ResponseWriter, r *http.Request, run *runni
 		return
 	}
 	run.sockets.ServeHTTP(w, r, wsconn.Site{
-		Auth: meteredAuth{run.authenticator(h.site), run.metrics, rpc.TransportWS},
+		Auth: meteredAuth{run.authenticator(h.site, r), run.metrics, rpc.TransportWS},
 		Done: run.refs.release,
 	})
 }
@@ -53,13 +53,19 @@ type meteredAuth struct {
 
 func (a meteredAuth) Authenticate(r *http.Request, token string) (*auth.Principal, *wire.Error) {
 	p, err := a.Authenticator.Authenticate(r, token)
-	a.metrics.authenticated(a.transport, err)
+	mode := AuthToken
+	if site, ok := a.Authenticator.(siteAuth); ok {
+		if m := site.run.mode.Load(); m != nil {
+			mode = m.name
+		}
+	}
+	a.metrics.authenticated(a.transport, mode, err)
 	return p, err
 }
 
-func (r *running) openSockets(s Settings) {
+func (r *running) openSockets(s Settings, caps *rpc.StreamCaps) {
 	r.sockets = wsconn.NewRegistry(wsconn.Deps{
-		Router: r.router, Log: r.log, Identity: r.identity, Metrics: socketMetrics{r.metrics},
+		Router: r.router, Log: r.log, Streams: caps, Identity: r.identity, Metrics: socketMetrics{r.metrics},
 	}, socketOptions(s), r.logger.Named("socket"))
 }
 

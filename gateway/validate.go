@@ -86,6 +86,7 @@ var fields = []field{
 	{"adopt", func(s *Settings) any { return s.Adopt }},
 	{"workspace_root", func(s *Settings) any { return s.WorkspaceRoot }},
 	{"run_retention", func(s *Settings) any { return s.RunRetention }},
+	{"auth", func(s *Settings) any { return s.Auth.fingerprint() }},
 	{"go workflows", func(s *Settings) any {
 		return strings.Join(slices.Sorted(maps.Keys(s.GoWorkflows)), " ")
 	}},
@@ -168,6 +169,9 @@ func (s Settings) Validate() error {
 	}
 	if s.Checkpoint != "auto" && s.Checkpoint != "external" {
 		bad("checkpoint is %q: allowed are auto and external", s.Checkpoint)
+	}
+	if err := s.Auth.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.GoWorkflows)) {
 		if key == "" || s.GoWorkflows[key].Workflow == nil {
