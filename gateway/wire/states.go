@@ -117,4 +117,6 @@ const (
 	TypeTokenUsageReported  = "TokenUsageReported"
 	TypeSignalReceived      = "SignalReceived"
 	TypeTimeTravelJumped    = "TimeTravelJumped"
+	TypeCronTriggered       = "CronTriggered"
+	TypeTaskRetryRequested  = "TaskRetryRequested"
 )

@@ -32,6 +32,11 @@ type Launch struct {
 	StartedBy      json.RawMessage // validated object; nil: none
 	By             program.Auth
 	Remote         string // client address
+	CronID         string // of the schedule that launches it; "": none
+	// Within, when set, runs inside the unit that stores the run, and calls store to
+	// have it stored. It may be called again after a rollback. A unit in which store is
+	// not called launches nothing, which is no error.
+	Within func(tx *store.Tx, runID string, store func() error) error
 }
 
 // LaunchConfig are the options of launchRun. nil and zero mean the defaults.
@@ -49,6 +54,8 @@ type Launched struct {
 	System   bool
 	// Existing is true when an identical launch had stored the run before.
 	Existing bool
+	// Stored is true when this call stored the run.
+	Stored bool
 }
 
 // Launch stores a run and sets it to work, or in the queue when all slots are
@@ -73,13 +80,22 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 	}
 	result := make(chan error, 1)
 	var existing *store.Run
+	stored := false
 	// Not Update: the run must be set to work even if the caller has gone.
 	e.store.Submit(func(tx *store.Tx) error {
-		existing = nil
-		return e.insertLaunch(tx, row, held, &l, &existing)
+		existing, stored = nil, false
+		insert := func() error {
+			err := e.insertLaunch(tx, row, held, &l, &existing)
+			stored = err == nil && existing == nil
+			return err
+		}
+		if l.Within != nil {
+			return l.Within(tx, row.RunID, insert)
+		}
+		return insert()
 	}, func(err error) {
 		switch {
-		case err == nil && existing == nil:
+		case err == nil && stored:
 			e.launched(row, weight(def), held)
 		case held:
 			e.slots.release(weight(def))
@@ -97,7 +113,7 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 	case existing != nil:
 		return Launched{RunID: existing.RunID, Workflow: existing.WorkflowKey, System: existing.System, Existing: true}, nil
 	}
-	return Launched{RunID: row.RunID, Workflow: def.Key, System: row.System}, nil
+	return Launched{RunID: row.RunID, Workflow: def.Key, System: row.System, Stored: stored}, nil
 }
 
 func (e *Engine) launchRow(l *Launch, def Definition, input json.RawMessage) *store.Run {
@@ -136,6 +152,13 @@ func (e *Engine) insertLaunch(tx *store.Tx, row *store.Run, held bool, l *Launch
 	}
 	if held {
 		if err := appendEvent(tx, &fresh, e.opts.MaxEventBytes, event{typ: wire.TypeRunStarted, at: row.CreatedAtMs}); err != nil {
+			return err
+		}
+	}
+	if l.CronID != "" {
+		ev := event{typ: wire.TypeCronTriggered, name: wire.EventCronTriggered, at: row.CreatedAtMs,
+			fields: []field{text("cronId", l.CronID), text("workflow", row.WorkflowKey)}}
+		if err := appendEvent(tx, &fresh, e.opts.MaxEventBytes, ev); err != nil {
 			return err
 		}
 	}

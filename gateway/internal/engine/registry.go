@@ -21,15 +21,31 @@ type Definition struct {
 	Version  string
 	Program  program.Program
 	Schedule string   // cron pattern; "" for none
+	TimeZone string   // of Schedule, an IANA name; "": local time
 	Webhook  *Webhook // nil: none
 }
 
-// Webhook says what an authentic delivery for a workflow does.
+// Webhook says how deliveries for a workflow are known to be authentic and what they
+// do. Paths are dot-separated, digits index arrays; "" is the whole body.
 type Webhook struct {
-	Secret      string
-	Signal      string // name of the signal it sends; "": it launches a run
-	Correlation string // path in the body, e.g. "issue.number", of the correlation id
+	Secret          string // "": every delivery is refused
+	SignatureHeader string
+	SignaturePrefix string
+	DeliveryHeader  string // names the delivery, so that a repeated one does nothing
+	Signal          *WebhookSignal
+	Run             *WebhookRun // nil: a delivery never launches a run
 }
+
+// WebhookSignal says which signal a delivery becomes.
+type WebhookSignal struct {
+	Name          string
+	CorrelationID string // path
+	RunID         string // path of the one run it is for; "" is no path here
+	Payload       string // path
+}
+
+// WebhookRun says with what input a delivery launches a run that no run waited for.
+type WebhookRun struct{ Input string } // path
 
 // errNoVersion marks a version that cannot be had (as opposed to one that cannot be
 // had now).

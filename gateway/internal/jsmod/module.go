@@ -34,6 +34,7 @@ type Workflow struct {
 	ReadableName    string   `json:"readableName,omitempty"`
 	Description     string   `json:"description,omitempty"`
 	Schedule        string   `json:"schedule,omitempty"` // as written; whether it is a valid cron pattern is the caller's question
+	TimeZone        string   `json:"timeZone,omitempty"` // of the schedule, likewise
 	System          bool     `json:"system,omitempty"`
 	Webhook         *Webhook `json:"webhook,omitempty"`
 	program.Program `json:"-"`
@@ -45,6 +46,7 @@ type Webhook struct {
 	Secret          string         `json:"secret"`
 	SignatureHeader string         `json:"signatureHeader,omitempty"` // "": x-hub-signature-256
 	SignaturePrefix *string        `json:"signaturePrefix,omitempty"` // nil: sha256=
+	DeliveryHeader  string         `json:"deliveryHeader,omitempty"`  // "": x-github-delivery
 	Signal          *WebhookSignal `json:"signal,omitempty"`
 	Run             *WebhookRun    `json:"run,omitempty"`
 }

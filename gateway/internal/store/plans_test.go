@@ -15,10 +15,12 @@ func TestQueryPlans(t *testing.T) {
 		{"last seq", sqlCounterSeq, "gateway_events_seq"},
 		{"newest runs", "SELECT " + runColumns + " FROM gateway_runs WHERE system = 0 ORDER BY created_at DESC, rid DESC LIMIT 5", "gateway_runs_created"},
 		{"runs of a workflow", "SELECT " + runColumns + " FROM gateway_runs WHERE workflow_key = ? AND system = 0 ORDER BY created_at DESC, rid DESC LIMIT 5", "gateway_runs_workflow"},
-		{"open runs", "SELECT " + runColumns + " FROM gateway_runs WHERE " + openRun, "gateway_runs_open"},
+		{"waiting runs", filtered(RunFilter{Statuses: []string{"waiting-event"}, Limit: 5}), "gateway_runs_open"},
+		{"running runs", sqlRunningRuns, "gateway_runs_open"},
 		{"idempotency", "SELECT rid FROM gateway_runs WHERE workflow_key = ? AND idempotency_key = ?", "gateway_runs_idempotency"},
 		{"ended runs", "SELECT run_id FROM gateway_runs WHERE finished_at < ? AND NOT " + openRun + " ORDER BY finished_at LIMIT 5", "gateway_runs_finished"},
 		{"waits", sqlWaits + "WHERE w.name = ? AND w.correlation_id IS ?", "gateway_waits_name"},
+		{"due schedules", sqlDueCrons + " AND next_run_at <= ?", "gateway_crons_due"},
 		{"bundle in use", "SELECT 1 FROM gateway_runs r WHERE r.version = ? AND r.version <> '' AND r." + openRun, "gateway_runs_version"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -40,4 +42,22 @@ func TestQueryPlans(t *testing.T) {
 			})
 		})
 	}
+}
+
+func filtered(f RunFilter) string {
+	query, _ := runsQuery(f)
+	return query
+}
+
+// Those who connect ask for the open runs, which must not cost more the more runs
+// have ended.
+func TestOpenRunsAreSorted(t *testing.T) {
+	s := open(t)
+	view(t, s, func(v *View) {
+		query := filtered(RunFilter{Statuses: []string{"paused"}, Limit: 5})
+		require.NoError(t, v.c.each("EXPLAIN QUERY PLAN "+query, []any{"paused", 5, 0}, func(r row) error {
+			require.Contains(t, r.str(3), "SEARCH gateway_runs USING INDEX gateway_runs_open (status=?)")
+			return nil
+		}))
+	})
 }

@@ -203,3 +203,34 @@ CREATE TABLE gateway_audit (
   detail    BLOB                         -- JSON object
 );
 CREATE INDEX gateway_audit_at ON gateway_audit (at);
+
+-- Schedules. They outlive the workflows they launch.
+CREATE TABLE gateway_crons (
+  id           INTEGER PRIMARY KEY,
+  cron_id      TEXT NOT NULL UNIQUE,
+  workflow_key TEXT NOT NULL,
+  pattern      TEXT NOT NULL,
+  time_zone    TEXT NOT NULL DEFAULT '', -- IANA name; '' local time
+  enabled      INTEGER NOT NULL,
+  registered   INTEGER NOT NULL,         -- 1: comes with the workflow; 0: made by an operator
+  changed      INTEGER NOT NULL DEFAULT 0, -- 1: registered, and changed by an operator since
+  removed      INTEGER NOT NULL DEFAULT 0, -- 1: removed by an operator, kept so that it stays so
+  idle         INTEGER NOT NULL DEFAULT 0, -- 1: registered, and its workflow is not there now
+  created_at   INTEGER NOT NULL,
+  last_run_at  INTEGER,
+  next_run_at  INTEGER,                  -- NULL: no tick is left
+  error        TEXT                      -- of the last try to launch
+);
+CREATE INDEX gateway_crons_due ON gateway_crons (next_run_at)
+  WHERE enabled = 1 AND removed = 0 AND idle = 0 AND next_run_at IS NOT NULL;
+
+-- Webhook deliveries that were acted upon, the newest ones.
+CREATE TABLE gateway_deliveries (
+  id           INTEGER PRIMARY KEY,
+  workflow_key TEXT NOT NULL,
+  delivery_id  TEXT NOT NULL,
+  digest       BLOB NOT NULL,            -- SHA-256 of the body
+  answer       BLOB NOT NULL,            -- JSON, as it was answered
+  at           INTEGER NOT NULL,
+  UNIQUE (workflow_key, delivery_id)
+);

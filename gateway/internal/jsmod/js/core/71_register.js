@@ -1,8 +1,8 @@
 // The gateway object that a module's register function gets.
 const definitions = new NativeMap();
 let registrationOpen = true;
-const registerOptions = plain({ schedule: 'text', webhook: 'object', system: 'flag', readableName: 'text', description: 'text' });
-const webhookOptions = plain({ secret: 'any', signatureHeader: 'name', signaturePrefix: 'text', signal: 'object', run: 'object' });
+const registerOptions = plain({ schedule: 'text', timeZone: 'text', webhook: 'object', system: 'flag', readableName: 'text', description: 'text' });
+const webhookOptions = plain({ secret: 'any', signatureHeader: 'name', signaturePrefix: 'text', deliveryHeader: 'name', signal: 'object', run: 'object' });
 const webhookSignal = plain({ name: 'name', correlationIdPath: 'text', runIdPath: 'text', payloadPath: 'text' });
 const webhookRun = plain({ enabled: 'flag', inputPath: 'text' });
 
