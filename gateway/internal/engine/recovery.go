@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
-	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 // recover queues every run that was working when the last process ended. Waiting
@@ -13,16 +12,14 @@ import (
 func (e *Engine) recover(ctx context.Context) error {
 	var rows []*store.Run
 	err := e.store.View(ctx, func(v *store.View) (err error) {
-		rows, err = v.OpenRuns()
+		rows, err = v.RunningRuns()
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	for _, row := range rows {
-		if row.Status == wire.RunRunning {
-			e.wake(row.RunID, e.registry.weightOf(row.WorkflowKey, row.Version), nil)
-		}
+		e.wake(row.RunID, e.registry.weightOf(row.WorkflowKey, row.Version), nil)
 	}
 	return nil
 }

@@ -363,7 +363,7 @@ func (h *house) golden(name string, row *store.Run) {
 	h.t.Helper()
 	ids := []string{"r"}
 	require.NoError(h.t, h.st.View(context.Background(), func(v *store.View) error {
-		children, err := v.Children("r")
+		children, err := v.Children("r", 100)
 		for _, c := range children {
 			ids = append(ids, c.RunID)
 		}

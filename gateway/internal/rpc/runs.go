@@ -127,7 +127,7 @@ func (r *Router) listRunDescendants(ctx context.Context, _ *Call, p params) (any
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			next, err := v.Children(runs[i].RunID)
+			next, err := v.Children(runs[i].RunID, limit)
 			if err != nil {
 				return err
 			}

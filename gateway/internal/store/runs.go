@@ -1,13 +1,21 @@
 package store
 
 import (
+	"cmp"
+	"slices"
 	"strings"
+
+	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 const runColumns = `rid, run_id, parent_run_id, parent_node_id, parent_iteration, depth, workflow_key, workflow_name,
 	version, status, queued, system, input, output, error, config, created_by, source, idempotency_key, launch_hash,
 	seed, seq_base, last_position, generation, continued_to, created_at, started_at, finished_at, heartbeat_at, owner,
 	cancel_requested_at, pause_requested_at, failed_children`
+
+// listColumns are runColumns for lists: without input and output, which may be large
+// and which no list shows.
+var listColumns = strings.Replace(runColumns, "input, output", "NULL, NULL", 1)
 
 // openRun is the condition of the partial indexes over runs that have not ended.
 const openRun = "status NOT IN ('finished','failed','cancelled','continued')"
@@ -85,14 +93,23 @@ func (v *View) RunByIdempotency(workflow, key string) (*Run, error) {
 		[]any{workflow, key}, scanRun)
 }
 
-// Children returns the runs launched by a run, oldest first.
-func (v *View) Children(runID string) ([]*Run, error) {
-	return list(v, "SELECT "+runColumns+" FROM gateway_runs WHERE parent_run_id = ? ORDER BY rid", []any{runID}, scanRun)
+// Children returns the runs launched by a run, oldest first, at most limit of them
+// and without input and output.
+func (v *View) Children(runID string, limit int) ([]*Run, error) {
+	return list(v, "SELECT "+listColumns+" FROM gateway_runs WHERE parent_run_id = ? ORDER BY rid LIMIT ?",
+		[]any{runID, limit}, scanRun)
 }
 
-// OpenRuns returns every run that has not ended, oldest first.
-func (v *View) OpenRuns() ([]*Run, error) {
-	return list(v, "SELECT "+runColumns+" FROM gateway_runs WHERE "+openRun+" ORDER BY created_at, rid", nil, scanRun)
+const sqlRunningRuns = `SELECT run_id, workflow_key, version FROM gateway_runs
+	WHERE status = 'running' AND ` + openRun + ` ORDER BY created_at, rid`
+
+// RunningRuns returns the runs that were working, oldest first, with their RunID,
+// WorkflowKey and Version alone. Waiting ones, of which there may be very many, are
+// not read.
+func (v *View) RunningRuns() ([]*Run, error) {
+	return list(v, sqlRunningRuns, nil, func(r row) *Run {
+		return &Run{RunID: r.str(0), WorkflowKey: r.str(1), Version: r.str(2), Status: wire.RunRunning}
+	})
 }
 
 // RunFilter selects runs. Zero fields do not restrict.
@@ -105,27 +122,61 @@ type RunFilter struct {
 	IncludeSystem bool
 }
 
-// Runs returns the selected runs, newest first.
+// Runs returns the selected runs, newest first, without input and output.
 func (v *View) Runs(f RunFilter) ([]*Run, error) {
+	if len(f.Statuses) < 2 {
+		return v.runsOf(f)
+	}
+	// A query for each status walks an index that has them in order. One for several
+	// would read every run there ever was to find the few that match.
+	var all []*Run
+	one := f
+	one.Offset = 0
+	if f.Limit > 0 {
+		one.Limit = f.Limit + max(0, f.Offset)
+	}
+	for _, status := range slices.Compact(slices.Sorted(slices.Values(f.Statuses))) {
+		one.Statuses = []string{status}
+		runs, err := v.runsOf(one)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, runs...)
+	}
+	slices.SortFunc(all, func(a, b *Run) int {
+		return cmp.Or(cmp.Compare(b.CreatedAtMs, a.CreatedAtMs), cmp.Compare(b.RID, a.RID))
+	})
+	all = all[min(max(0, f.Offset), len(all)):]
+	if f.Limit > 0 && len(all) > f.Limit {
+		all = all[:f.Limit]
+	}
+	return all, nil
+}
+
+// runsOf is Runs for at most one status.
+func (v *View) runsOf(f RunFilter) ([]*Run, error) {
+	query, args := runsQuery(f)
+	return list(v, query, args, scanRun)
+}
+
+func runsQuery(f RunFilter) (query string, args []any) {
 	var where []string
-	var args []any
 	if f.Workflow != "" {
 		where, args = append(where, "workflow_key = ?"), append(args, f.Workflow)
 	}
 	if f.ParentRunID != "" {
 		where, args = append(where, "parent_run_id = ?"), append(args, f.ParentRunID)
 	}
-	if len(f.Statuses) > 0 {
-		statuses := f.Statuses[:min(len(f.Statuses), maxStatuses)]
-		where = append(where, "status IN (?"+strings.Repeat(",?", len(statuses)-1)+")")
-		for _, s := range statuses {
-			args = append(args, s)
+	for _, status := range f.Statuses {
+		where, args = append(where, "status = ?"), append(args, status)
+		if !wire.RunTerminal(status) {
+			where = append(where, openRun) // says that the partial index will do
 		}
 	}
 	if !f.IncludeSystem {
 		where = append(where, "system = 0")
 	}
-	query := "SELECT " + runColumns + " FROM gateway_runs"
+	query = "SELECT " + listColumns + " FROM gateway_runs"
 	if len(where) > 0 {
 		query += " WHERE " + strings.Join(where, " AND ")
 	}
@@ -133,13 +184,8 @@ func (v *View) Runs(f RunFilter) ([]*Run, error) {
 	if limit <= 0 {
 		limit = -1
 	}
-	query += " ORDER BY created_at DESC, rid DESC LIMIT ? OFFSET ?"
-	return list(v, query, append(args, limit, max(0, f.Offset)), scanRun)
+	return query + " ORDER BY created_at DESC, rid DESC LIMIT ? OFFSET ?", append(args, limit, max(0, f.Offset))
 }
-
-// There are ten run statuses; more values in a filter can only repeat. The bound
-// also keeps the number of different statements small.
-const maxStatuses = 16
 
 // CountRuns returns how many runs have each status, system runs excepted.
 func (v *View) CountRuns() (map[string]int, error) {

@@ -28,9 +28,12 @@ func TestRuns(t *testing.T) {
 		same(t, full, got)
 		_, err = v.RunByIdempotency("other", "key")
 		require.ErrorIs(t, err, ErrNotFound)
-		children, err := v.Children("p")
+		children, err := v.Children("p", 10)
 		require.NoError(t, err)
 		require.Len(t, children, 1)
+		listed := *full
+		listed.Input, listed.Output = nil, nil
+		same(t, &listed, children[0])
 	})
 	fails(t, s, ErrExists, func(tx *Tx) error { return tx.InsertRun(aRun("full")) })
 	fails(t, s, ErrExists, func(tx *Tx) error {
@@ -89,6 +92,9 @@ func TestRunLists(t *testing.T) {
 			{RunFilter{Limit: 2, Offset: 1}, "[r7 r6]"},
 			{RunFilter{Statuses: []string{"finished"}}, "[r7 r4 r1]"},
 			{RunFilter{Statuses: []string{"finished", "waiting-timer"}, Limit: 3}, "[r8 r7 r5]"},
+			{RunFilter{Statuses: []string{"finished", "waiting-timer", "finished"}, Limit: 2, Offset: 3}, "[r4 r2]"},
+			{RunFilter{Statuses: []string{"finished", "waiting-timer"}, Offset: 99}, "[]"},
+			{RunFilter{Statuses: []string{"running", "waiting-timer"}, Workflow: "deploy"}, "[r8 r6 r5 r3 r2 r0]"},
 			{RunFilter{Workflow: "other"}, "[r4]"},
 			{RunFilter{ParentRunID: "r0"}, "[r4]"},
 		} {
@@ -96,9 +102,12 @@ func TestRunLists(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.want, ids(got), "%+v", c.f)
 		}
-		open, err := v.OpenRuns()
+		working, err := v.RunningRuns()
 		require.NoError(t, err)
-		require.Equal(t, "[r0 r2 r3 r5 r6 r8 r9]", ids(open))
+		require.Equal(t, "[r0 r3 r6 r9]", ids(working))
+		first, err := v.Children("r0", 0)
+		require.NoError(t, err)
+		require.Empty(t, first)
 		counts, err := v.CountRuns()
 		require.NoError(t, err)
 		same(t, map[string]int{"running": 3, "finished": 3, "waiting-timer": 3}, counts)
