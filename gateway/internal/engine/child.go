@@ -56,7 +56,7 @@ func parentOf(row *store.Run) *parentRef {
 func (r *run) requestChild(n *node, now int64) {
 	o := n.opt.Run
 	pending := event{typ: wire.TypeNodePending, name: wire.EventNodePending, at: now, node: &n.key, state: wire.NodePending}
-	n.opt.ChildID = fmt.Sprintf("%s:child:%s:%d", r.id, n.key.NodeID, n.key.Iteration)
+	n.opt.ChildID = r.childRunID(n)
 	def, ok := r.e.registry.get(o.Workflow)
 	switch {
 	case !ok:
@@ -82,6 +82,15 @@ func (r *run) requestChild(n *node, now int64) {
 	n.row.State, n.row.Attempt = wire.NodeInProgress, 1
 	r.insertChild(n, row, weight(def), held, pending, event{typ: wire.TypeNodeStarted, name: wire.EventNodeStarted, at: now, node: &n.key,
 		state: wire.NodeInProgress, attempt: 1, detail: []field{text("childRunId", n.opt.ChildID)}})
+}
+
+// childRunID names the child run; that of a later generation must not meet the first.
+func (r *run) childRunID(n *node) string {
+	node := n.key.NodeID
+	if n.opt.Before > 0 {
+		node = fmt.Sprintf("%s@%d", node, r.generation)
+	}
+	return fmt.Sprintf("%s:child:%s:%d", r.id, node, n.key.Iteration)
 }
 
 func (r *run) childRow(n *node, def Definition, input json.RawMessage, now int64) *store.Run {

@@ -73,7 +73,7 @@ func (r *run) conclude(status string, last func(u *unit, now int64) error, after
 	r.ending = true
 	r.replaying = false
 	now := r.now()
-	unfinished := len(r.openNodes()) > 0
+	unfinished := len(r.openNodes()) > 0 || len(r.resets) > 0
 	var fenced []string
 	var parent *parentRef
 	r.stage(step{

@@ -55,6 +55,7 @@ func (r *run) know(nodes []*store.Node) {
 	r.pausing = r.row.PauseRequestedMs != 0
 	r.limit = limitOf(r.row.Config, r.e.opts.MaxConcurrency)
 	r.nodes = make(map[program.Key]*node, len(nodes))
+	r.resets = nil
 	r.byRef = make(map[int64]*node)
 	r.out.pos = r.row.LastPosition
 	for _, row := range nodes {
@@ -65,6 +66,14 @@ func (r *run) know(nodes []*store.Node) {
 
 // adopt takes a journal row into memory.
 func (r *run) adopt(row *store.Node) {
+	if isReset(row) {
+		if r.resets == nil {
+			r.resets = make(map[program.Key]*store.Node)
+		}
+		r.resets[program.Key{NodeID: row.NodeID, Iteration: row.Iteration}] = row
+		r.ordinal = max(r.ordinal, row.Ordinal)
+		return
+	}
 	n := &node{row: *row, key: program.Key{NodeID: row.NodeID, Iteration: row.Iteration}}
 	if err := json.Unmarshal(row.Options, &n.opt); err != nil || !n.opt.valid(n.kind()) {
 		r.log.Error("a node's options cannot be read", zap.String("node", n.name()), zap.Error(err))

@@ -38,6 +38,7 @@ type nodeOptions struct {
 	Run      *program.RunOptions      `json:"run,omitempty"`
 	Effect   *program.EffectOptions   `json:"effect,omitempty"`
 	ChildID  string                   `json:"childRunId,omitempty"`
+	Before   int                      `json:"attemptsBefore,omitempty"` // of earlier generations
 }
 
 func optionsOf(req *program.Request) nodeOptions {

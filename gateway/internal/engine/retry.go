@@ -23,7 +23,7 @@ func (r *run) failAttempt(n *node, f *program.Failure) {
 	attempt := r.attemptRow(n, now, wire.NodeFailed, errJSON)
 	failed := event{typ: wire.TypeNodeFailed, name: wire.EventNodeFailed, at: now, node: &n.key, state: wire.NodeFailed,
 		attempt: n.row.Attempt, fields: []field{errorField(f)}}
-	tried := n.row.Attempt - n.row.Cuts
+	tried := n.row.Attempt - n.opt.Before - n.row.Cuts
 	if f.NoRetry || tried > n.opt.Task.Retries {
 		n.row.State, n.row.Error = wire.NodeFailed, errJSON
 		r.end(n, attempt, failed)

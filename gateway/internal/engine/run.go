@@ -20,6 +20,7 @@ type run struct {
 	out    outbox
 
 	fresh      *store.Run // row of a run launched a moment ago
+	restart    bool       // load it again when it leaves memory; guarded by Engine.mu
 	generation int64      // of the journal; set before the first unit
 
 	// goroutine
@@ -30,6 +31,7 @@ type run struct {
 	def       Definition
 	machine   program.Machine
 	nodes     map[program.Key]*node
+	resets    map[program.Key]*store.Node // of a retry: not asked for again so far
 	byRef     map[int64]*node
 	open      []*node // unfinished nodes in order of request
 	ordinal   int64
@@ -154,7 +156,10 @@ func (r *run) leave() {
 	r.e.forget(r)
 	r.e.slots.release(r.weight)
 	r.e.live.Add(-1)
-	if !r.box.empty() { // somebody wanted something of a run that was about to go
+	r.e.mu.Lock()
+	restart := r.restart
+	r.e.mu.Unlock()
+	if restart || !r.box.empty() { // somebody wanted something of a run that was about to go
 		r.e.wake(r.id, r.weight, nil)
 	}
 	r.e.wg.Done()

@@ -91,6 +91,9 @@ func (r *run) request(req *program.Request) {
 	}
 	r.nodes[n.key] = n
 	r.byRef[n.ref] = n
+	if r.again(n) {
+		return
+	}
 	r.open = append(r.open, n)
 	switch req.Kind {
 	case program.KindTask:

@@ -19,10 +19,11 @@ const sqlUpsertNode = `INSERT INTO gateway_nodes (rid, node_id, iteration, kind,
 	kind = excluded.kind, args_hash = excluded.args_hash, ordinal = excluded.ordinal, label = excluded.label,
 	blocks = excluded.blocks, options = excluded.options, state = excluded.state, attempt = excluded.attempt,
 	cuts = excluded.cuts, position = excluded.position, settled_at = excluded.settled_at, output = excluded.output,
-	error = excluded.error, wake_at = excluded.wake_at, updated_at = excluded.updated_at`
+	error = excluded.error, wake_at = excluded.wake_at, updated_at = excluded.updated_at,
+	created_at = CASE WHEN args_hash = '' THEN excluded.created_at ELSE created_at END`
 
 // UpsertNode stores a node of the journal. An existing row keeps its creation time
-// only. ErrNotFound if there is no such run.
+// only, and not even that if it had no arguments: it was reset. ErrNotFound if there is no such run.
 func (tx *Tx) UpsertNode(runID string, n *Node) error {
 	rid, err := tx.rid(runID)
 	if err != nil {
