@@ -73,7 +73,7 @@ func TestJudgeFindsEachFault(t *testing.T) {
 			return slices.Insert(l, 4, rig.Entry{Kind: rig.EntryTask, Run: "r", Node: "before", Attempt: 2})
 		}, "ran again"},
 		"an attempt that ran twice": {func(l []rig.Entry) []rig.Entry { return slices.Insert(l, 3, l[2]) }, "ran twice"},
-		"an end without work": {func(l []rig.Entry) []rig.Entry { return slices.Delete(l, 2, 3) }, "without having run"},
+		"an end without work":       {func(l []rig.Entry) []rig.Entry { return slices.Delete(l, 2, 3) }, "without having run"},
 		"a decision turned round": {func(l []rig.Entry) []rig.Entry {
 			for i := range l {
 				if l[i].Event == "approval.decided" {
