@@ -104,7 +104,7 @@ func New(deps Deps) *Router {
 	if r.deps.Logger == nil {
 		r.deps.Logger = zap.NewNop()
 	}
-	r.hello = newHelloCache(r.buildHello, func() int64 { return deps.Store.Stats().Commits })
+	r.hello = newHelloCache(r.buildHello, deps.Store.Commits)
 	r.handlers = map[string]handler{
 		wire.MethodLaunchRun:       r.launchRun,
 		wire.MethodResumeRun:       r.resumeRun,
