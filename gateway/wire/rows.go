@@ -260,6 +260,7 @@ type CronRow struct {
 	NextRunAtMs  *int64  `json:"nextRunAtMs"`
 	ErrorJSON    *string `json:"errorJson"`
 	Workflow     string  `json:"workflow"`
+	TimeZone     string  `json:"timeZone,omitempty"` // IANA name; absent: local time
 }
 
 // EventRow is one durable event as REST shows it. Seq counts from 0 and is not the

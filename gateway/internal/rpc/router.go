@@ -74,6 +74,9 @@ type Deps struct {
 	Observe func(Observation)
 	// Decided, Signalled and Launched count outcomes; may be nil. Must not block.
 	Counters Counters
+	// CronsChanged is told that schedules were made, removed or run; may be nil. Must
+	// not block.
+	CronsChanged func()
 }
 
 // Counters are the business counters of the metrics; each function may be nil.
@@ -120,6 +123,10 @@ func New(deps Deps) *Router {
 		wire.MethodStreamRunEvents: r.streamRunEvents,
 		wire.MethodGetNodeOutput:   r.getNodeOutput,
 		wire.MethodHealth:          r.health,
+		wire.MethodCronList:        r.cronList,
+		wire.MethodCronCreate:      r.cronCreate,
+		wire.MethodCronDelete:      r.cronDelete,
+		wire.MethodCronRun:         r.cronRun,
 		"listRunDescendants":       r.listRunDescendants,
 		"attempts.list":            r.attemptsList,
 		"attempts.get":             r.attemptsGet,

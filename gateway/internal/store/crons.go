@@ -71,3 +71,8 @@ func (v *View) NextCron() (int64, error) {
 	return v.c.number(`SELECT min(next_run_at) FROM gateway_crons
 		WHERE enabled = 1 AND removed = 0 AND idle = 0 AND next_run_at IS NOT NULL`)
 }
+
+// CountCrons is the number of schedules, removed ones included.
+func (v *View) CountCrons() (int64, error) {
+	return v.c.number("SELECT count(*) FROM gateway_crons")
+}
