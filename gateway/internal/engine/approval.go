@@ -34,7 +34,13 @@ func (n *node) gateMode() string {
 	return g.Mode
 }
 
-func (r *run) requestGate(n *node, now int64) { r.openGate(n, now) }
+// requestGate opens a gate that stands for itself. People know it by its title.
+func (r *run) requestGate(n *node, now int64) {
+	if n.row.Label == "" {
+		n.row.Label = n.gate().Title
+	}
+	r.openGate(n, now)
+}
 
 // openGate makes n wait for a decision, or takes it at once when its policy does.
 func (r *run) openGate(n *node, now int64) {
