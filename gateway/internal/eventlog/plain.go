@@ -172,6 +172,29 @@ func (c *PlainCursor) Filter(runs []string) {
 	p.add(c)
 }
 
+// Want adds a run to the filter and Unwant takes one out, at a cost that does not
+// depend on how many there are. Without a filter both do nothing. As with Filter,
+// what was published before is not made up for, except while the cursor is held.
+func (c *PlainCursor) Want(runID string) {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, wanted := c.filter[runID]; !wanted && c.filter != nil && !c.closed {
+		p.list(c, runID)
+	}
+}
+
+// Unwant is described at Want.
+func (c *PlainCursor) Unwant(runID string) {
+	p := &c.log.plain
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, wanted := c.filter[runID]; wanted && !c.closed {
+		p.unlist(c, runID)
+		delete(c.filter, runID)
+	}
+}
+
 // Next copies the next wanted events into dst. It never blocks: 0 and no error mean
 // nothing now. ErrFellOff and ErrClosed are final.
 func (c *PlainCursor) Next(dst []*store.Event) (int, error) {
@@ -267,9 +290,13 @@ func (p *plainRing) add(c *PlainCursor) {
 		return
 	}
 	for r := range c.filter {
-		c.filter[r] = len(p.byRun[r])
-		p.byRun[r] = append(p.byRun[r], c)
+		p.list(c, r)
 	}
+}
+
+func (p *plainRing) list(c *PlainCursor, runID string) {
+	c.filter[runID] = len(p.byRun[runID])
+	p.byRun[runID] = append(p.byRun[runID], c)
 }
 
 // remove moves the last entry of each list into the place of c.
@@ -282,16 +309,20 @@ func (p *plainRing) remove(c *PlainCursor) {
 		p.all = p.all[:last]
 		return
 	}
-	for r, i := range c.filter {
-		list := p.byRun[r]
-		last := len(list) - 1
-		moved := list[last]
-		list[i], moved.filter[r] = moved, i
-		list[last] = nil
-		if last == 0 {
-			delete(p.byRun, r)
-		} else {
-			p.byRun[r] = list[:last]
-		}
+	for r := range c.filter {
+		p.unlist(c, r)
+	}
+}
+
+func (p *plainRing) unlist(c *PlainCursor, runID string) {
+	list, i := p.byRun[runID], c.filter[runID]
+	last := len(list) - 1
+	moved := list[last]
+	list[i], moved.filter[runID] = moved, i
+	list[last] = nil
+	if last == 0 {
+		delete(p.byRun, runID)
+	} else {
+		p.byRun[runID] = list[:last]
 	}
 }

@@ -104,6 +104,43 @@ func TestPlainFilter(t *testing.T) {
 	require.Empty(t, l.plain.all)
 }
 
+func TestPlainWantAndUnwant(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{})
+	c, other, all := l.AttachPlain(func() {}), l.AttachPlain(func() {}), l.AttachPlain(func() {})
+	c.Filter([]string{"a", "b"})
+	other.Filter([]string{"b", "c"})
+	all.Want("a")
+	all.Unwant("a")
+	c.Want("c")
+	c.Want("c")
+	c.Unwant("a")
+	c.Unwant("x")
+	other.Unwant("b")
+	l.Publish(m.commit("a", 1))
+	l.Publish(m.commit("b", 1))
+	l.Publish(m.commit("c", 1))
+	require.Equal(t, []int64{2, 3}, plainVersions(t, c))
+	require.Equal(t, []int64{3}, plainVersions(t, other))
+	require.Equal(t, []int64{1, 2, 3}, plainVersions(t, all), "no filter came to be")
+	other.Unwant("c")
+	l.Publish(m.commit("c", 1))
+	require.Empty(t, plainVersions(t, other), "a filter that lost its last run wants none")
+
+	// Held, as during a launch: what was published before Want is there.
+	other.Hold()
+	l.Publish(m.commit("new", 1))
+	other.Want("new")
+	other.Release()
+	require.Equal(t, []int64{5}, plainVersions(t, other))
+	for _, cursor := range []*PlainCursor{c, other, all} {
+		cursor.Detach()
+		cursor.Want("z")
+		cursor.Unwant("b")
+	}
+	require.Empty(t, l.plain.byRun)
+}
+
 func TestPlainResize(t *testing.T) {
 	m := newMemory()
 	l := newLog(t, m, Options{PlainRing: 100})

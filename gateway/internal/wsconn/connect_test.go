@@ -1,6 +1,7 @@
 package wsconn
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
+	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -96,6 +98,33 @@ func TestRepeatedConnect(t *testing.T) {
 	require.Equal(t, "FORBIDDEN", ended.body(t).Error.Code)
 	g.journal.emit("a", 1)
 	require.Equal(t, "FORBIDDEN", c.call("health", nil).Error.Code)
+}
+
+// A stream that was allowed before a connect with less rights, and opened after it,
+// ends like those that were open.
+func TestStreamOpenedAcrossConnect(t *testing.T) {
+	g := newGateway(t, Options{}, eventlog.Options{})
+	g.journal.create("a")
+	begun, open := make(chan struct{}), make(chan struct{})
+	g.router.on("streamRunEvents", func(ctx context.Context, c *rpc.Call) (any, *wire.Error) {
+		close(begun)
+		<-open
+		return streamRunEvents(ctx, c)
+	})
+	c := g.session("op")
+	id := c.send("streamRunEvents", map[string]any{"runId": "a"})
+	<-begun
+	c.connect("appr", nil)
+	close(open)
+	c.beats = true // not a heartbeat either
+	f := c.read()
+	require.Equal(t, id, f.ID)
+	ended := c.read()
+	require.Equal(t, wire.EventRunError, ended.Event)
+	require.Equal(t, "FORBIDDEN", ended.body(t).Error.Code)
+	g.journal.emit("a", 1)
+	require.Equal(t, "FORBIDDEN", c.call("health", nil).Error.Code)
+	require.Zero(t, g.reg.Stats().Streams)
 }
 
 func TestNoRunReadNoEvents(t *testing.T) {

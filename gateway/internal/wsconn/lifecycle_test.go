@@ -169,6 +169,34 @@ func TestExpiryIsCheckedPerRequest(t *testing.T) {
 	require.Equal(t, 1008, code)
 }
 
+// A peer that goes on sending instead of answering the close frame does not put off
+// the end: a revoked client could keep its place for ever.
+func TestPeerCannotPutOffTheEnd(t *testing.T) {
+	g := newGateway(t, Options{CloseWait: 100 * time.Millisecond}, eventlog.Options{})
+	c := g.session("op")
+	g.auth.revoke("op")
+	g.reg.Recheck()
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = c.ws.WriteControl(gorilla.PingMessage, nil, time.Now().Add(time.Second)) // fails when it is cut
+				_ = c.ws.WriteMessage(gorilla.TextMessage, []byte(`{"type":"req","id":"x","method":"health"}`))
+			case <-stop:
+				return
+			}
+		}
+	})
+	defer sending.Wait()
+	defer close(stop)
+	require.Eventually(t, func() bool { return len(g.metrics.closes()) == 1 }, 3*time.Second, time.Millisecond)
+	require.Equal(t, []string{ClosedRevoked}, g.metrics.closes())
+}
+
 // A reader that accepts nothing is reset after the write timeout, and only it.
 func TestSlowReaderIsReset(t *testing.T) {
 	g := newGateway(t, Options{WriteTimeout: 100 * time.Millisecond}, eventlog.Options{})

@@ -170,6 +170,25 @@ func TestLaunchSubscribes(t *testing.T) {
 	require.Equal(t, expect("task.output", "strange", 2, 2), open.events(1), "still unfiltered")
 }
 
+// However often a socket signals a run, the run is in its filter once.
+func TestFilterHoldsEachRunOnce(t *testing.T) {
+	g := newGateway(t, Options{}, eventlog.Options{})
+	g.router.on("submitSignal", func(_ context.Context, c *rpc.Call) (any, *wire.Error) {
+		c.Conn.Subscribe("r")
+		return true, nil
+	})
+	c := g.session("op", "other")
+	for range 5 {
+		require.True(t, c.call("submitSignal", nil).OK)
+	}
+	g.journal.emit("r", 1)
+	require.Equal(t, expect("task.output", "r", 1, 1), c.events(1))
+	inside := g.reg.all()[0]
+	require.NoError(t, c.ws.Close())
+	<-inside.ended
+	require.Len(t, inside.w.filter, 2)
+}
+
 func TestFailedLaunchSubscribesNothing(t *testing.T) {
 	g := newGateway(t, Options{}, eventlog.Options{})
 	g.router.on("launchRun", func(ctx context.Context, c *rpc.Call) (any, *wire.Error) {

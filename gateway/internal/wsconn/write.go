@@ -30,12 +30,14 @@ type writer struct {
 	version   int64 // stateVersion never decreases
 	streams   []*stream
 	plain     *eventlog.PlainCursor
-	filter    []string            // of the session; empty: every run
+	filter    map[string]struct{} // of the session; empty: every run
 	muted     map[string]struct{} // runs that were cut off and not subscribed again (Q37)
 	narrow    bool                // the plain filter still names runs that streams deliver
 	unflushed int                 // bytes and frames since the last flush
 	frames    int
+	reads     bool // the session may have streams
 	closeSent bool
+	awaited   bool // the time that the peer has for its close frame runs
 	silent    bool // the library takes no more frames: a close frame was sent
 	broken    bool // the connection takes no more bytes
 }
@@ -49,8 +51,10 @@ func (c *conn) pump() {
 		for c.w.step(c, w) {
 		}
 		c.w.flush(c)
-		if c.w.closeSent && !c.w.broken {
-			// From here on only the peer's close frame is awaited.
+		if c.w.closeSent && !c.w.broken && !c.w.awaited {
+			// From here on only the peer's close frame is awaited. Once: what else the
+			// peer sends wakes this goroutine, too, and must not earn it more time.
+			c.w.awaited = true
 			_ = c.nc.SetReadDeadline(time.Now().Add(c.reg.options().CloseWait)) // fails on a closed socket only
 		}
 		if c.state.CompareAndSwap(running, idle) {
@@ -138,9 +142,11 @@ func (wr *writer) reply(c *conn, w *work, r *reply) {
 	for _, s := range r.opened {
 		wr.open(c, w, s)
 	}
+	wr.endUnread(c, w)                              // a connect may have come between the request and here
 	if len(r.subscribe) > 0 && len(wr.filter) > 0 { // an existing filter is only widened (Q8)
-		wr.filter = append(append([]string(nil), wr.filter...), r.subscribe...)
-		wr.applyFilter()
+		for _, runID := range r.subscribe {
+			wr.widen(runID)
+		}
 	}
 	if r.held != nil {
 		r.held.Release()
@@ -152,15 +158,26 @@ func (wr *writer) begin(c *conn, w *work, s *session) {
 	if wr.plain != nil {
 		wr.plain.Detach()
 	}
-	wr.plain, wr.filter, wr.muted = s.plain, s.filter, nil
+	wr.plain, wr.filter, wr.muted = s.plain, nil, nil
+	if len(s.filter) > 0 {
+		wr.filter = make(map[string]struct{}, len(s.filter))
+	}
+	for _, runID := range s.filter {
+		wr.filter[runID] = struct{}{}
+	}
+	m := wire.ResolveMethod(wire.MethodStreamRunEvents)
+	wr.reads = s.principal.AllowsMethod(m, m.Name)
 	for _, st := range wr.streams {
 		st.handed = false
 	}
 	wr.narrow = len(wr.streams) > 0
-	if !s.principal.Allows(wire.ScopeRunRead) {
-		for len(wr.streams) > 0 {
-			wr.endStream(c, w, 0, wire.MissingScope(wire.ScopeRunRead, wire.MethodStreamRunEvents))
-		}
+	wr.endUnread(c, w)
+}
+
+// endUnread ends the streams of a session that may have none.
+func (wr *writer) endUnread(c *conn, w *work) {
+	for !wr.reads && len(wr.streams) > 0 {
+		wr.endStream(c, w, 0, wire.MissingScope(wire.ScopeRunRead, wire.MethodStreamRunEvents))
 	}
 }
 
@@ -185,7 +202,7 @@ func (wr *writer) endStream(c *conn, w *work, i int, failure *wire.Error) {
 		wr.muted = make(map[string]struct{})
 	}
 	wr.muted[s.runID] = struct{}{}
-	wr.applyFilter()
+	wr.unwant(s.runID)
 	c.endStream(s)
 	c.reg.metrics.StreamEnded(failure.Code)
 }
@@ -228,8 +245,8 @@ func (wr *writer) pullPlain(c *conn, w *work) bool {
 	if n == 0 && wr.narrow && wr.plain.Drained() {
 		for _, s := range wr.streams {
 			s.handed = true
+			wr.unwant(s.runID)
 		}
-		wr.applyFilter()
 		wr.narrow = false
 	}
 	return n > 0
@@ -247,23 +264,28 @@ func (wr *writer) wantsPlain(ev *eventlog.Event) bool {
 	return !cut
 }
 
-// applyFilter tells the plain cursor of a filtered session which runs are left for
-// it; those that streams have taken over need not wake this socket twice.
-func (wr *writer) applyFilter() {
-	if wr.plain == nil || len(wr.filter) == 0 {
+// widen adds a run to the filter of the session, and to what the plain cursor reads
+// unless a stream has taken the run over.
+func (wr *writer) widen(runID string) {
+	if _, ok := wr.filter[runID]; ok {
 		return
 	}
-	left := make([]string, 0, len(wr.filter))
-	for _, runID := range wr.filter {
-		_, gone := wr.muted[runID]
-		for _, s := range wr.streams {
-			gone = gone || (s.handed && s.runID == runID)
-		}
-		if !gone {
-			left = append(left, runID)
-		}
+	wr.filter[runID] = struct{}{}
+	_, gone := wr.muted[runID]
+	for _, s := range wr.streams {
+		gone = gone || (s.handed && s.runID == runID)
 	}
-	wr.plain.Filter(left)
+	if !gone && wr.plain != nil {
+		wr.plain.Want(runID)
+	}
+}
+
+// unwant tells the plain cursor of a filtered session that a run is not left for it:
+// what a stream delivers need not wake this socket twice.
+func (wr *writer) unwant(runID string) {
+	if wr.plain != nil {
+		wr.plain.Unwant(runID)
+	}
 }
 
 // event writes an event frame, which was made in the scratch buffer.
