@@ -81,10 +81,10 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		Store: run.store, Logger: g.logger.Named("engine"), MaxVMs: s.MaxVMs, Owner: owner,
 		MaxEventBytes: s.MaxEventBytes, Load: run.oldWorkflows,
 	})
-	run.router = rpc.New(rpc.Deps{
+	run.router = rpc.New(run.withRegistries(rpc.Deps{
 		Engine: run.engine, Store: run.store, Logger: g.logger.Named("rpc"), Identity: run.identity,
 		Observe: g.metrics.called, Counters: g.metrics.counters(),
-	})
+	}))
 	caps := rpc.NewStreamCaps()
 	run.openSockets(s, caps)
 	run.openStreams(s, caps)

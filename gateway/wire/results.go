@@ -102,6 +102,8 @@ const (
 	ControlResumeRequested = "resume_requested"
 	ControlTerminal        = "already_terminal"
 	ControlPausing         = "pausing"
+	ControlRetryRequested  = "retry_requested"
+	ControlHijackReady     = "hijack-ready"
 	CancelDone             = "cancelled"
 	CancelTerminal         = "already-terminal"
 	CancelNotFound         = "not-found"
@@ -132,6 +134,29 @@ type Signalled struct {
 	SignalName    string  `json:"signalName"`
 	CorrelationID *string `json:"correlationId"`
 	ReceivedAtMs  int64   `json:"receivedAtMs"`
+}
+
+// TaskRetried is the result of retryTask. Nil nodes are sent as [].
+type TaskRetried struct {
+	RunID      string   `json:"runId"`
+	NodeID     string   `json:"nodeId"`
+	Iteration  int      `json:"iteration"`
+	ResetNodes []string `json:"resetNodes"`
+	Status     string   `json:"status"` // ControlRetryRequested
+}
+
+// MarshalJSON sends nil nodes as [].
+func (t TaskRetried) MarshalJSON() ([]byte, error) {
+	type plain TaskRetried
+	t.ResetNodes = list(t.ResetNodes)
+	return json.Marshal(plain(t))
+}
+
+// Hijacked is the result of hijackRun.
+type Hijacked struct {
+	RunID     string `json:"runId"`
+	Status    string `json:"status"` // ControlHijackReady
+	SessionID string `json:"sessionId"`
 }
 
 // StreamOpened is the result of streamRunEvents.

@@ -28,19 +28,24 @@ func (r *Router) launchRun(ctx context.Context, c *Call, p params) (any, error) 
 	if runID == "" {
 		runID = options.str("runId")
 	}
-	source := "user"
-	if c.Principal.UserID == "" {
-		source = "gateway"
-	}
-	l, err := r.deps.Engine.Launch(ctx, engine.Launch{
-		Workflow: workflow, Input: p.raw("input"), RunID: runID, IdempotencyKey: options.str("idempotencyKey"), Source: source,
+	return r.launch(ctx, c, engine.Launch{
+		Workflow: workflow, Input: p.raw("input"), RunID: runID, IdempotencyKey: options.str("idempotencyKey"),
 		Config: launchConfig(options), StartedBy: startedBy, By: launcher(c.Principal), Remote: c.Remote,
 	})
+}
+
+// launch stores a run that the caller asked for and widens its socket's filter.
+func (r *Router) launch(ctx context.Context, c *Call, launch engine.Launch) (any, error) {
+	launch.Source = "user"
+	if c.Principal.UserID == "" {
+		launch.Source = "gateway"
+	}
+	l, err := r.deps.Engine.Launch(ctx, launch)
 	if err != nil {
 		return nil, err
 	}
 	if r.deps.Counters.Launched != nil && !l.Existing {
-		r.deps.Counters.Launched(l.Workflow, source)
+		r.deps.Counters.Launched(l.Workflow, launch.Source)
 	}
 	c.widen(l.RunID)
 	return wire.Launched{RunID: l.RunID, Workflow: l.Workflow, System: l.System}, nil

@@ -70,6 +70,11 @@ type Deps struct {
 	Now    func() time.Time // nil: time.Now
 	// Identity describes the gateway to clients; called for every health call.
 	Identity func() wire.Identity
+	// Workspace is the folder whose .smithers/prompts are listed; may be nil or give "".
+	Workspace func() string
+	// Accounts and Usage are the files of the accounts of model providers and of what
+	// is used of them; "": there are none. They are read for every call.
+	Accounts, Usage string
 	// Observe is told of every finished call; may be nil. Must not block.
 	Observe func(Observation)
 	// Decided, Signalled and Launched count outcomes; may be nil. Must not block.
@@ -95,6 +100,7 @@ type Router struct {
 	handlers map[string]handler // by canonical name
 	slots    chan struct{}
 	hello    *helloCache
+	told     told
 	scrub    scrubber
 }
 
@@ -130,6 +136,30 @@ func New(deps Deps) *Router {
 		"listRunDescendants":       r.listRunDescendants,
 		"attempts.list":            r.attemptsList,
 		"attempts.get":             r.attemptsGet,
+		wire.MethodRetryTask:       r.retryTask,
+		wire.MethodRerun:           r.rerun,
+		"hijackRun":                r.hijackRun,
+		"listRunTokenUsage":        r.listRunTokenUsage,
+		"whatHappened":             r.whatHappened,
+		"getSchemaSignature":       r.getSchemaSignature,
+		"listDocs":                 r.listDocs,
+		"listTickets":              r.listTickets,
+		"createTicket":             r.createTicket,
+		"updateTicket":             r.updateTicket,
+		"deleteTicket":             r.deleteTicket,
+		"listPrompts":              r.listPrompts,
+		"listMemoryFacts":          r.listMemoryFacts,
+		"listScores":               r.listScores,
+		"listScoresForRuns":        r.listScoresForRuns,
+		"getScoreDetail":           r.getScoreDetail,
+		"listAccounts":             r.listAccounts,
+		"listUsageReports":         r.listUsageReports,
+		"listBrowserSessions":      r.listBrowserSessions,
+		"createBrowserSession":     r.createBrowserSession,
+		"browserAct":               r.browserAct,
+		"browserContext":           r.browserContext,
+		"browserPick":              r.browserPick,
+		"closeBrowserSession":      r.closeBrowserSession,
 	}
 	return r
 }

@@ -55,12 +55,15 @@ func (v *View) Memory(namespace, key string, nowMs int64) (*MemoryEntry, error) 
 }
 
 // MemoryAll returns the entries of a namespace, or of all when it is "", that have
-// not expired, ordered by namespace and key.
-func (v *View) MemoryAll(namespace string, nowMs int64) ([]*MemoryEntry, error) {
+// not expired, ordered by namespace and key, at most limit (0: all) of them.
+func (v *View) MemoryAll(namespace string, nowMs int64, limit int) ([]*MemoryEntry, error) {
+	if limit <= 0 {
+		limit = -1
+	}
 	query := "SELECT " + memoryColumns + " FROM gateway_memory WHERE (expires_at IS NULL OR expires_at > ?)"
 	args := []any{nowMs}
 	if namespace != "" {
 		query, args = query+" AND namespace = ?", append(args, namespace)
 	}
-	return list(v, query+" ORDER BY namespace, key", args, scanMemory)
+	return list(v, query+" ORDER BY namespace, key LIMIT ?", append(args, limit), scanMemory)
 }
