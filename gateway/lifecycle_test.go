@@ -307,6 +307,31 @@ func TestRetention(t *testing.T) {
 	h.await(parked, "waiting-approval")
 }
 
+// A run that has the id of a removed one is another run: its streams deliver its own
+// events, and those of the removed one end.
+func TestRetentionFreesTheID(t *testing.T) {
+	h := start(t, t.TempDir(), nil, Site{})
+	again := obj{"workflow": "static", "runId": "again"}
+	h.call("launchRun", again, nil)
+	h.await("again", "finished")
+	s := h.dial("op", "other")
+	s.stream("again", 0)
+	s.follow("again", 0, "run.completed")
+
+	run, release := h.gateway.acquire()
+	defer release()
+	require.NoError(t, run.removeEnded(t.Context(), time.Now().Add(time.Hour)))
+	ended := s.event()
+	require.Equal(t, "run.error", ended.Event)
+	require.Equal(t, "RunNotFound", ended.Payload["error"].(obj)["code"])
+
+	h.call("launchRun", again, nil)
+	h.await("again", "finished")
+	s.stream("again", 0)
+	names, _ := s.follow("again", 0, "run.completed")
+	require.Equal(t, []string{"node.pending", "node.started", "node.finished", "run.completed"}, names)
+}
+
 func TestBackup(t *testing.T) {
 	h := start(t, t.TempDir(), nil, Site{})
 	id := h.launch("static", nil)

@@ -53,7 +53,7 @@ func (r *running) removeEnded(ctx context.Context, limit time.Time) error {
 		}
 		before := removed
 		for _, id := range ids {
-			err := r.store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteRun(id) })
+			err := r.removeRun(id)
 			switch {
 			case err == nil:
 				removed++
@@ -72,6 +72,19 @@ func (r *running) removeEnded(ctx context.Context, limit time.Time) error {
 	}
 	r.logger.Info("removed old runs", zap.Int("runs", removed))
 	return nil
+}
+
+// removeRun removes a run with its window. The window goes on the committer's
+// goroutine: a run of the same id may be launched right behind.
+func (r *running) removeRun(id string) error {
+	result := make(chan error, 1)
+	r.store.Submit(func(tx *store.Tx) error { return tx.DeleteRun(id) }, func(err error) {
+		if err == nil {
+			r.log.Forget(id)
+		}
+		result <- err
+	})
+	return <-result
 }
 
 // dropBundles removes the bundles that no open run needs. Only before the engine

@@ -34,14 +34,18 @@ type Cursor struct {
 
 // Next copies the next events, in order, into dst, which must not be empty. It
 // never blocks: 0 and no error mean that there is nothing now and that wake will be
-// called. ErrLagged and ErrClosed are final; any other error comes from the store,
-// and calling again tries again.
+// called. ErrLagged, ErrRunNotFound (the run was removed) and ErrClosed are final; any
+// other error comes from the store, and calling again tries again.
 func (c *Cursor) Next(dst []*store.Event) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
 	if c.log.closed.Load() {
 		c.err = ErrClosed
+		return 0, c.err
+	}
+	if c.run.gone.Load() {
+		c.err = ErrRunNotFound
 		return 0, c.err
 	}
 	o := c.log.opts.Load()

@@ -166,13 +166,32 @@ func TestForget(t *testing.T) {
 	m := newMemory()
 	l := newLog(t, m, Options{})
 	l.Publish(m.commit("r", 3))
+	woken := 0
+	old, _, err := l.Attach(t.Context(), "r", nil, func() { woken++ })
+	require.NoError(t, err)
+	buf := make([]*store.Event, 4)
+	n, err := old.Next(buf)
+	require.NoError(t, err)
+	require.Zero(t, n)
 	l.Forget("r")
 	l.Forget("r")
+	require.Equal(t, 1, woken)
+	_, err = old.Next(buf)
+	require.ErrorIs(t, err, ErrRunNotFound)
 	require.Zero(t, l.Stats().Runs)
 	delete(m.next, "r")
 	delete(m.runs, "r")
-	_, _, err := l.Attach(t.Context(), "r", at(0), func() {})
+	_, _, err = l.Attach(t.Context(), "r", at(0), func() {})
 	require.ErrorIs(t, err, ErrRunNotFound)
+
+	// A later run of the same id counts from 1 again and reaches new cursors only.
+	l.Publish(m.commit("r", 2))
+	next, _ := attach(t, l, "r", at(0))
+	next.until(2)
+	require.Equal(t, seqs(1, 2), next.got)
+	_, err = old.Next(buf)
+	require.ErrorIs(t, err, ErrRunNotFound)
+	old.Detach()
 }
 
 func TestRingSearch(t *testing.T) {

@@ -6,7 +6,8 @@ import (
 )
 
 var (
-	// ErrRunNotFound is returned by Attach for a run that does not exist.
+	// ErrRunNotFound is returned by Attach for a run that does not exist, and by
+	// Cursor.Next for one that was removed.
 	ErrRunNotFound = errors.New("eventlog: run not found")
 	// ErrLagged is returned by Cursor.Next once the cursor is further behind than
 	// allowed. The cursor is of no use afterwards.

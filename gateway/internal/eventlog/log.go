@@ -150,8 +150,10 @@ func (l *Log) Close() {
 	l.plain.wakeAll()
 }
 
-// Forget drops the window of a run that was removed by retention. Attached cursors
-// stay at their position.
+// Forget drops the window of a run that was removed by retention. Its cursors end:
+// a run of the same id that is launched later is another one, with numbers of its
+// own. Call it from the committer's goroutine, so that no event of that later run is
+// published before.
 func (l *Log) Forget(runID string) {
 	l.publishMu.Lock()
 	defer l.publishMu.Unlock()
@@ -162,6 +164,8 @@ func (l *Log) Forget(runID string) {
 		delete(s.runs, runID)
 		l.lru.remove(r)
 		r.drop()
+		r.gone.Store(true)
+		r.wake()
 	}
 }
 

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 )
@@ -20,7 +21,8 @@ func eventBytes(ev *store.Event) int64 {
 // base; what lies at or below base is in the store.
 type run struct {
 	id   string
-	refs int // attached cursors and attaches under way; guarded by the shard's mu
+	refs int         // attached cursors and attaches under way; guarded by the shard's mu
+	gone atomic.Bool // the run was removed
 
 	mu      sync.RWMutex
 	loaded  bool // head and base are known

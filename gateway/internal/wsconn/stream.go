@@ -109,6 +109,9 @@ func (c *conn) streamError(s *stream, err error) *wire.Error {
 	if errors.Is(err, eventlog.ErrLagged) {
 		return wire.BackpressureError(c.reg.options().MaxStreamLag)
 	}
+	if errors.Is(err, eventlog.ErrRunNotFound) { // removed by retention
+		return wire.Errorf(wire.CodeRunNotFound, "Run not found: %s", s.runID)
+	}
 	c.reg.log.Error("stream ended", zap.String("run", s.runID), zap.Error(err))
 	return wire.Errorf(wire.CodeInternal, "The run's events could not be read; subscribe again.")
 }
