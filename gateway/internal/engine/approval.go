@@ -58,10 +58,10 @@ func (r *run) openGate(n *node, now int64) {
 	n.row.WakeAtMs = n.due()
 	request := []field{raw("request", requestDetail(g, approval))}
 	r.stage(step{do: func(u *unit) error { return u.tx.InsertApproval(u.r.id, approval) }, more: true})
-	r.put(n, nil,
+	due := n.row.WakeAtMs
+	r.put(n, func() { r.wakeAt(due) },
 		event{typ: wire.TypeApprovalRequested, name: wire.EventApprovalRequested, at: now, node: &n.key, detail: request},
 		event{typ: wire.TypeNodeWaitingApproval, name: wire.EventNodeWaitingApproval, at: now, node: &n.key, state: "waiting", detail: request})
-	r.wakeAt(n.row.WakeAtMs)
 }
 
 func gateTitle(n *node) string {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 
 	"go.uber.org/zap"
@@ -12,13 +11,18 @@ import (
 
 // begin brings a loaded run to where its journal ends.
 func (r *run) begin() {
+	r.unbegun = r.pausing
 	if r.pausing {
 		r.cutAttempts()
 		r.work()
 		return
 	}
-	def, err := r.e.registry.resolve(context.Background(), r.row.WorkflowKey, r.row.Version)
+	def, err := r.e.registry.resolve(r.e.ctx, r.row.WorkflowKey, r.row.Version)
 	if err != nil {
+		if r.e.ctx.Err() != nil { // stopping: not the version's fault
+			r.over = true
+			return
+		}
 		r.log.Warn("the run's workflow is missing", zap.Error(err))
 		if errors.Is(err, errNoVersion) {
 			r.pauseWith(&program.Failure{Name: "Error", Code: codeVersionMissing, Message: err.Error()})
@@ -59,11 +63,15 @@ func (r *run) startQueued() {
 
 // execute makes the machine, replays the journal and does the first work.
 func (r *run) execute() {
-	if r.stopping || r.over {
+	if r.stopping || r.over || r.machine != nil {
 		return
 	}
-	m, err := r.def.Program.New(context.Background(), r.env())
+	m, err := r.def.Program.New(r.e.ctx, r.env())
 	if err != nil {
+		if r.e.ctx.Err() != nil { // stopping: the run goes on with the next process
+			r.over = true
+			return
+		}
 		r.broken(err)
 		r.commit()
 		return

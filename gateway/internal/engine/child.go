@@ -130,16 +130,11 @@ func (r *run) insertChild(n *node, row *store.Run, w int, held bool, events ...e
 			return u.appendAll(encoded)
 		},
 		after: func() {
-			switch {
-			case taken:
-				if held {
-					r.e.slots.release(w)
-				}
+			if taken {
 				r.childTaken(n)
-			default:
-				r.e.launched(row, w, held)
 			}
 		},
+		done:   func(stored bool) { r.e.begun(row, w, held, stored && !taken) },
 		events: len(events) + 1,
 	})
 }

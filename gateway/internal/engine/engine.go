@@ -70,6 +70,8 @@ type Engine struct {
 	stopping bool
 	started  bool
 
+	ctx    context.Context // ends when Stop begins
+	cancel context.CancelFunc
 	killed chan struct{} // closed: drop everything at once
 	kill   sync.Once
 	wg     sync.WaitGroup // goroutines of runs and of the waker
@@ -102,6 +104,7 @@ func New(o Options) *Engine {
 		opts: o, store: o.Store, log: o.Logger, clock: o.Clock,
 		runs: make(map[string]*run), killed: make(chan struct{}),
 	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.registry.load = o.Load
 	e.slots.capacity = o.MaxVMs * weightVM
 	e.slots.grant = e.granted
@@ -148,6 +151,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		runs = append(runs, r)
 	}
 	e.mu.Unlock()
+	e.cancel()
 	e.waker.stop()
 	for _, r := range e.slots.close() {
 		e.forget(r) // never granted: no goroutine

@@ -93,6 +93,25 @@ type faultStore struct {
 	isDead  bool
 	died    chan struct{}
 	away    bool // every unit fails with ErrUnavailable
+
+	hook func(tx *store.Tx) error // begins every unit
+}
+
+// setHook has every unit from now on begin with hook, on the committer's goroutine.
+func (f *faultStore) setHook(hook func(tx *store.Tx) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = hook
+}
+
+func (f *faultStore) hooked(tx *store.Tx) error {
+	f.mu.Lock()
+	hook := f.hook
+	f.mu.Unlock()
+	if hook == nil {
+		return nil
+	}
+	return hook(tx)
 }
 
 func (f *faultStore) Submit(do func(*store.Tx) error, done func(error)) {
@@ -109,6 +128,9 @@ func (f *faultStore) Submit(do func(*store.Tx) error, done func(error)) {
 	f.inner.Submit(func(tx *store.Tx) error {
 		if f.dead() {
 			return store.ErrUnavailable
+		}
+		if err := f.hooked(tx); err != nil {
+			return err
 		}
 		return do(tx)
 	}, func(err error) {

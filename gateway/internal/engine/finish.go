@@ -66,17 +66,19 @@ func (r *run) broken(err error) { r.fail(asFailure(err)) }
 
 // conclude stages the last unit of the run: whatever is unfinished is cancelled,
 // the row becomes terminal, the parent is told.
-func (r *run) conclude(status string, last func(u *unit, now int64) error, after func()) {
+func (r *run) conclude(status string, last func(u *unit, now int64) error, done func(stored bool)) {
 	if r.ending || r.over {
+		if done != nil {
+			done(false)
+		}
 		return
 	}
-	r.ending = true
 	r.replaying = false
 	now := r.now()
 	unfinished := len(r.openNodes()) > 0 || len(r.resets) > 0
 	var fenced []string
 	var parent *parentRef
-	r.stage(step{
+	r.stageLast(step{
 		do: func(u *unit) (err error) {
 			fenced, parent = nil, nil
 			if unfinished {
@@ -99,10 +101,8 @@ func (r *run) conclude(status string, last func(u *unit, now int64) error, after
 			r.over = true
 			r.e.fence(fenced)
 			r.e.wakeParent(parent)
-			if after != nil {
-				after()
-			}
 		},
+		done:   done,
 		events: 1,
 	})
 }
@@ -141,7 +141,7 @@ func (r *run) continueAsNew(given json.RawMessage) {
 		return u.append(event{typ: wire.TypeRunContinuedAsNew, name: wire.EventRunCompleted, at: now,
 			fields: []field{text("status", wire.RunFinished), text("newRunId", next.RunID)},
 			detail: []field{number("iteration", iteration), number("carriedStateSize", int64(len(input))), number("ancestryDepth", iteration)}})
-	}, func() { r.e.launched(next, weight(def), held) })
+	}, func(stored bool) { r.e.begun(next, weight(def), held, stored) })
 }
 
 func (r *run) successor(def Definition, input json.RawMessage) *store.Run {

@@ -94,12 +94,7 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 		}
 		return insert()
 	}, func(err error) {
-		switch {
-		case err == nil && stored:
-			e.launched(row, weight(def), held)
-		case held:
-			e.slots.release(weight(def))
-		}
+		e.begun(row, weight(def), held, err == nil && stored)
 		result <- err
 	})
 	select {
@@ -180,6 +175,16 @@ func repeated(same, row *store.Run, existing **store.Run) error {
 		return wire.Errorf(wire.CodeConflict, "Run %s is already active", same.RunID)
 	}
 	return wire.Errorf(wire.CodeConflict, "Run %s already exists with other parameters", same.RunID)
+}
+
+// begun is launched, or gives the slots back if the run was not stored after all.
+func (e *Engine) begun(row *store.Run, w int, held, stored bool) {
+	switch {
+	case stored:
+		e.launched(row, w, held)
+	case held:
+		e.slots.release(w)
+	}
 }
 
 // launched sets a stored run to work. held says that its slots are taken already;

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -124,13 +125,10 @@ func limitOf(config json.RawMessage, standard int) int {
 
 // openNodes returns the unfinished nodes in order of request.
 func (r *run) openNodes() []*node {
-	kept := r.open[:0]
-	for _, n := range r.open {
-		if !n.ended() {
-			kept = append(kept, n)
-		}
+	if !slices.ContainsFunc(r.open, (*node).ended) {
+		return r.open
 	}
-	clear(r.open[len(kept):])
-	r.open = kept
-	return kept
+	// A copy: whoever walks an earlier result may call what calls this again.
+	r.open = slices.DeleteFunc(slices.Clone(r.open), (*node).ended)
+	return r.open
 }

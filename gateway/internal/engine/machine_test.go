@@ -20,12 +20,19 @@ type script struct {
 	start   program.Turn
 	settle  func(s program.Settlement) (program.Turn, error)
 	attempt func(a program.Attempt) (program.Turn, error)
+	abort   func(ref int64) (program.Turn, error)
+	wait    func(ctx context.Context) error // in New
 	newErr  error
 }
 
 type scriptMachine struct{ *script }
 
-func (s *script) New(context.Context, program.Env) (program.Machine, error) {
+func (s *script) New(ctx context.Context, _ program.Env) (program.Machine, error) {
+	if s.wait != nil {
+		if err := s.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if s.newErr != nil {
 		return nil, s.newErr
 	}
@@ -41,7 +48,10 @@ func (m scriptMachine) Settle(s program.Settlement) (program.Turn, error) {
 	return m.settle(s)
 }
 func (m scriptMachine) Attempt(a program.Attempt) (program.Turn, error) { return m.attempt(a) }
-func (m scriptMachine) Abort(int64, int, *program.Failure) (program.Turn, error) {
+func (m scriptMachine) Abort(ref int64, _ int, _ *program.Failure) (program.Turn, error) {
+	if m.abort != nil {
+		return m.abort(ref)
+	}
 	return program.Turn{}, nil
 }
 func (m scriptMachine) Deliver(any) (program.Turn, error) { return program.Turn{}, nil }

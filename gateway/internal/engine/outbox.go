@@ -10,7 +10,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
-// errFenced is the result of a unit of a run that somebody else has ended or
+// errFenced is the result of a unit of a run that somebody else has ended, paused or
 // rewritten meanwhile.
 var errFenced = errors.New("run was ended by another request")
 
@@ -18,10 +18,26 @@ var errFenced = errors.New("run was ended by another request")
 // rollback) and must not touch the run's memory. after runs on the run's goroutine
 // once the commit is done.
 type step struct {
-	do     func(u *unit) error
-	after  func()
+	do    func(u *unit) error
+	after func()
+	// done is called once, from any goroutine, when it is certain whether the step is
+	// stored; also if the run leaves memory before after could run.
+	done   func(stored bool)
 	events int
 	more   bool // the next step must be in the same unit
+}
+
+func (s *step) end(stored bool) {
+	if s.done != nil {
+		s.done(stored)
+	}
+}
+
+// drop ends steps that will not be stored.
+func drop(steps []step) {
+	for i := range steps {
+		steps[i].end(false)
+	}
 }
 
 // unit is one transaction of a run while it is being written.
@@ -78,8 +94,15 @@ func (o *outbox) add(steps []step) {
 	for i := range steps {
 		o.waiting += steps[i].events
 	}
-	o.queued = append(o.queued, steps...)
+	closed := o.closed
+	if !closed {
+		o.queued = append(o.queued, steps...)
+	}
 	o.mu.Unlock()
+	if closed {
+		drop(steps)
+		return
+	}
 	o.flush()
 }
 
@@ -115,7 +138,7 @@ func (o *outbox) write(tx *store.Tx, u *unit, steps []step) error {
 		}
 		return err
 	}
-	if wire.RunTerminal(row.Status) || row.Generation != o.r.generation {
+	if wire.RunTerminal(row.Status) || row.Status == wire.RunPaused || row.Generation != o.r.generation {
 		return errFenced
 	}
 	o.mu.Lock()
@@ -152,12 +175,16 @@ func (o *outbox) done(u *unit, steps []step, err error) {
 		o.inFlight = false
 		o.mu.Unlock()
 		o.drained.Broadcast()
+		for i := range steps {
+			steps[i].end(true)
+		}
 		o.r.box.post(func() { o.r.committed(u, steps) })
 		o.flush()
 	case errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrClosed):
 		o.retry(steps)
 	default:
 		o.close()
+		drop(steps)
 		o.r.box.post(func() { o.r.refused(err) })
 	}
 }
@@ -172,9 +199,11 @@ func (o *outbox) retry(steps []step) {
 		o.mu.Lock()
 		closed := o.closed
 		o.mu.Unlock()
-		if !closed && !o.r.e.isKilled() {
-			o.submit(steps)
+		if closed || o.r.e.isKilled() {
+			drop(steps)
+			return
 		}
+		o.submit(steps)
 	})
 }
 
@@ -189,9 +218,11 @@ func (o *outbox) idle() bool {
 func (o *outbox) close() {
 	o.mu.Lock()
 	o.closed = true
+	queued := o.queued
 	o.queued = nil
 	o.mu.Unlock()
 	o.drained.Broadcast()
+	drop(queued)
 }
 
 // waitCommits implements program.Env.WaitCommits.

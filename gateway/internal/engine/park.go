@@ -137,10 +137,13 @@ func (r *run) park(status string) {
 
 // drain ends the run's stay in memory for the engine's stop.
 func (r *run) drain() {
-	if r.stopping || r.ending {
+	if r.stopping {
 		return
 	}
 	r.stopping = true
+	if r.ending {
+		return
+	}
 	if r.nodes == nil {
 		r.over = true
 		return

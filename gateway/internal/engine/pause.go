@@ -111,14 +111,21 @@ func (e *Engine) unpause(runID string, weight int) {
 	if r != nil {
 		r.box.post(func() {
 			if r.pausing && !r.ending {
-				r.pausing = false
-				if r.machine == nil && r.nodes != nil { // loaded while the pause was wanted
-					r.begin()
-				}
+				r.unpaused()
 			}
 		})
 	}
 	e.wake(runID, weight, nil)
+}
+
+// unpaused carries on after a pause that was wanted no longer before it came about.
+func (r *run) unpaused() {
+	r.pausing = false
+	if r.unbegun { // loaded while the pause was wanted
+		r.begin()
+		return
+	}
+	r.look(nil) // for what came meanwhile
 }
 
 // pause stops the run from moving on.
@@ -132,6 +139,7 @@ func (r *run) pause() {
 // resumed once the cause is gone.
 func (r *run) pauseWith(f *program.Failure) {
 	r.log.Error("the run is paused", zap.String("code", f.Code), zap.String("error", f.Message))
+	drop(r.staged)
 	r.staged = nil // nothing that the failed replay came up with
 	r.stagePaused(f)
 }
@@ -141,10 +149,9 @@ func (r *run) stagePaused(f *program.Failure) {
 	if r.ending || r.over {
 		return
 	}
-	r.ending = true
 	now := r.now()
 	resumed := false
-	r.stage(step{
+	r.stageLast(step{
 		do: func(u *unit) error {
 			resumed = f == nil && u.row.PauseRequestedMs == 0
 			if resumed { // withdrawn meanwhile
@@ -160,10 +167,8 @@ func (r *run) stagePaused(f *program.Failure) {
 		},
 		after: func() {
 			if resumed {
-				r.ending, r.pausing = false, false
-				if r.machine == nil {
-					r.begin()
-				}
+				r.ending = false
+				r.unpaused()
 				return
 			}
 			r.over = true

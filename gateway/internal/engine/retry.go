@@ -32,7 +32,6 @@ func (r *run) failAttempt(n *node, f *program.Failure) {
 	n.row.State, n.row.UpdatedAtMs, n.row.WakeAtMs = wire.NodePending, now, 0
 	if pause := backoff(n.opt.Task, tried); pause > 0 {
 		n.row.WakeAtMs = now + pause
-		r.wakeAt(n.row.WakeAtMs)
 	}
 	r.putAttempt(n, attempt, failed, retrying(n, now))
 }
@@ -45,7 +44,8 @@ func retrying(n *node, now int64) event {
 // putAttempt stages a node's row with the row of its attempt.
 func (r *run) putAttempt(n *node, attempt *store.Attempt, events ...event) {
 	r.stage(step{do: func(u *unit) error { return u.tx.UpsertAttempt(u.r.id, attempt) }, more: true})
-	r.put(n, nil, events...)
+	due := n.row.WakeAtMs
+	r.put(n, func() { r.wakeAt(due) }, events...)
 }
 
 // backoff is the pause in ms before the attempt that follows the tried-th.

@@ -48,8 +48,10 @@ type run struct {
 	deferred  []program.Op // of a replay, for its end
 	pausing   bool
 	stopping  bool
-	ending    bool // the last unit is on its way
+	ending    bool // the last unit is on its way: nothing can follow
 	over      bool // leave the loop
+	unheard   bool // messages were taken from the inbox and not heard
+	unbegun   bool // begin has stopped short because the run is to be paused
 }
 
 // newRun makes the actor of a run that is not in memory. e.mu is held.
@@ -133,6 +135,7 @@ func (r *run) main() {
 		}
 		for _, msg := range msgs {
 			if r.over {
+				r.unheard = true
 				return
 			}
 			msg()
@@ -148,6 +151,7 @@ func (r *run) leave() {
 	}
 	r.box.close(false)
 	r.out.close()
+	drop(r.staged)
 	r.e.busy.Add(-int64(r.live))
 	if r.machine != nil {
 		r.machine.Close()
@@ -159,14 +163,26 @@ func (r *run) leave() {
 	r.e.mu.Lock()
 	restart := r.restart
 	r.e.mu.Unlock()
-	if restart || !r.box.empty() { // somebody wanted something of a run that was about to go
+	if restart || r.unheard || !r.box.empty() { // somebody wanted something of a run that was about to go
 		r.e.wake(r.id, r.weight, nil)
 	}
 	r.e.wg.Done()
 }
 
 // stage adds a step to the unit that is being put together.
-func (r *run) stage(s step) { r.staged = append(r.staged, s) }
+func (r *run) stage(s step) {
+	if r.ending || r.over {
+		s.end(false)
+		return
+	}
+	r.staged = append(r.staged, s)
+}
+
+// stageLast adds the step that ends the run's stay in memory.
+func (r *run) stageLast(s step) {
+	r.stage(s)
+	r.ending = true
+}
 
 // work does all that can be done now.
 func (r *run) work() {
@@ -248,7 +264,8 @@ func (r *run) look(key *program.Key) {
 // now is the wall clock in epoch milliseconds.
 func (r *run) now() int64 { return r.e.nowMs() }
 
-// wakeAt arranges for a tick at a time that the journal knows, too.
+// wakeAt arranges for a tick at a time that the journal knows, too. Call it when the
+// journal does: what the waker leaves to the database must be there to be found.
 func (r *run) wakeAt(at int64) { r.tickAt(at, false) }
 
 // tickAt arranges for a tick. What only memory knows, the end of an attempt's

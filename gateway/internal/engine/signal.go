@@ -30,9 +30,9 @@ func (r *run) requestSignal(n *node, now int64) {
 	n.row.WakeAtMs = n.due()
 	wait := &store.Wait{NodeID: n.key.NodeID, Iteration: n.key.Iteration, Name: o.Name, CorrelationID: o.CorrelationID}
 	r.stage(step{do: func(u *unit) error { return u.tx.InsertWait(u.r.id, wait) }, more: true})
-	r.put(n, nil, event{typ: wire.TypeNodeWaitingEvent, at: now, node: &n.key,
+	due := n.row.WakeAtMs
+	r.put(n, func() { r.wakeAt(due) }, event{typ: wire.TypeNodeWaitingEvent, at: now, node: &n.key,
 		detail: []field{text("signalName", o.Name), raw("correlationId", orNullText(o.CorrelationID))}})
-	r.wakeAt(n.row.WakeAtMs)
 	r.trySignal(n) // one may have come before the wait
 }
 

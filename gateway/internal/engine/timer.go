@@ -13,12 +13,11 @@ func (r *run) requestTimer(n *node, now int64) {
 	}
 	n.opt.Timer = &o
 	n.row.State, n.row.WakeAtMs = wire.NodeWaitingTimer, o.UntilMs
-	r.put(n, nil,
+	r.put(n, func() { r.wakeAt(o.UntilMs) },
 		event{typ: wire.TypeTimerCreated, at: now, node: &n.key, fields: []field{
 			text("timerId", n.key.NodeID), number("firesAtMs", o.UntilMs), text("timerType", kind)}},
 		event{typ: wire.TypeNodeWaitingTimer, name: wire.EventNodeWaitingTimer, at: now, node: &n.key, state: "waiting",
 			detail: []field{number("firesAtMs", o.UntilMs)}})
-	r.wakeAt(o.UntilMs)
 }
 
 // fire ends a timer that is due.
@@ -36,16 +35,23 @@ func (r *run) fire(n *node, now int64) {
 		event{typ: wire.TypeNodeFinished, name: wire.EventNodeFinished, at: now, node: &n.key, state: wire.NodeFinished})
 }
 
-// tick looks at everything that is due.
+// tick looks at everything that is due. A pause waits for the attempts in flight, so
+// they keep their deadlines.
 func (r *run) tick() {
 	r.nextTick = 0
-	if r.nodes == nil || r.machine == nil || r.holding() {
+	if r.nodes == nil || r.machine == nil {
 		return
 	}
 	now := r.now()
 	for _, n := range r.openNodes() {
+		if r.stopping || r.ending || r.over {
+			return
+		}
 		if n.live {
 			r.checkAttempt(n, now)
+			continue
+		}
+		if r.pausing {
 			continue
 		}
 		if due := n.due(); due > now {
