@@ -11,8 +11,9 @@ import (
 
 // nodeOptions is how the journal keeps the options of a node.
 type nodeOptions struct {
-	Task   *program.TaskOptions   `json:"task"`
-	Signal *program.SignalOptions `json:"signal"`
+	Approval *program.ApprovalOptions `json:"approval"`
+	Task     *program.TaskOptions     `json:"task"`
+	Signal   *program.SignalOptions   `json:"signal"`
 }
 
 // optionsOf reads them; what cannot be read counts as absent.

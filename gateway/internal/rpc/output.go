@@ -63,6 +63,9 @@ func (r *Router) outputOf(v *store.View, runID string, n *store.Node) (any, erro
 	switch n.State {
 	case wire.NodeFinished:
 		row, err := outputRow(n.Output)
+		if choice := choiceOf(n); err == nil && choice != "" {
+			row, err = choiceRow(row, choice)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -98,4 +101,17 @@ func outputRow(value json.RawMessage) (json.RawMessage, error) {
 	}
 	b, err := encode(map[string]json.RawMessage{"value": value})
 	return b, err
+}
+
+// choiceRow leaves of a gate's output, which the workflow gets whole, what clients
+// know as its row.
+func choiceRow(row json.RawMessage, choice string) (json.RawMessage, error) {
+	members := parseParams(row)
+	kept := make(map[string]json.RawMessage, 2)
+	for _, name := range []string{choice, "notes"} {
+		if kept[name] = members[name]; kept[name] == nil {
+			kept[name] = json.RawMessage("null")
+		}
+	}
+	return encode(kept)
 }

@@ -19,11 +19,37 @@ func decisionFields() []wire.OutputField {
 	}
 }
 
+// choiceOf names the member that holds the decision of a select or rank gate; "" for
+// every other node.
+func choiceOf(n *store.Node) string {
+	if o := optionsOf(n).Approval; o != nil && n.Kind == string(program.KindApproval) {
+		switch o.Mode {
+		case wire.ModeSelect:
+			return "selected"
+		case wire.ModeRank:
+			return "ranked"
+		}
+	}
+	return ""
+}
+
+// choiceFields are what a decided select or rank gate holds.
+func choiceFields(choice string) []wire.OutputField {
+	kind := "string"
+	if choice == "ranked" {
+		kind = "array"
+	}
+	return []wire.OutputField{{Name: choice, Type: kind}, {Name: "notes", Type: "string", Nullable: true}}
+}
+
 // schemaOf describes the row of a node: by the JSON schema the task declared, by
 // what its kind always holds, or by the value itself.
 func schemaOf(n *store.Node) wire.OutputSchema {
 	switch program.Kind(n.Kind) {
 	case program.KindApproval:
+		if choice := choiceOf(n); choice != "" {
+			return wire.OutputSchema{Fields: choiceFields(choice)}
+		}
 		return wire.OutputSchema{Fields: decisionFields()}
 	case program.KindTask:
 		if o := optionsOf(n).Task; o != nil && len(o.Output) > 0 {
