@@ -58,24 +58,8 @@ func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
 		}
 		weight = e.registry.weightOf(run.WorkflowKey, run.Version)
 		row.ReceivedAtMs = e.nowMs()
-		if err := tx.InsertSignal(s.RunID, row); err != nil {
-			return err
-		}
-		ev := event{typ: wire.TypeSignalReceived, at: row.ReceivedAtMs, fields: []field{
-			text("signalName", row.Name), raw("correlationId", orNullText(row.CorrelationID)), number("seq", row.Seq)}}
-		if err := appendEvent(tx, run, e.opts.MaxEventBytes, ev); err != nil {
-			return err
-		}
-		if !wire.RunTerminal(run.Status) {
-			if woken, err = markWaits(tx, run.RunID, row); err != nil {
-				return err
-			}
-		}
-		detail, err := json.Marshal(map[string]any{"signalName": row.Name, "correlationId": nullable(row.CorrelationID), "seq": row.Seq})
-		if err != nil {
-			return err
-		}
-		return s.By.audit(tx, row.ReceivedAtMs, "signal", s.RunID, detail)
+		woken, err = e.storeSignal(tx, run, row, s.By)
+		return err
 	})
 	if err != nil {
 		return SignalResult{}, apiError(err)
@@ -84,6 +68,29 @@ func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
 		e.wake(s.RunID, weight, &woken[i])
 	}
 	return SignalResult{Seq: row.Seq, Name: row.Name, CorrelationID: row.CorrelationID, ReceivedAtMs: row.ReceivedAtMs}, nil
+}
+
+// storeSignal writes a signal for a run, in the unit of whoever sends it, and
+// returns the waits that it may satisfy.
+func (e *Engine) storeSignal(tx *store.Tx, run *store.Run, row *store.Signal, by Actor) (woken []program.Key, err error) {
+	if err := tx.InsertSignal(run.RunID, row); err != nil {
+		return nil, err
+	}
+	ev := event{typ: wire.TypeSignalReceived, at: row.ReceivedAtMs, fields: []field{
+		text("signalName", row.Name), raw("correlationId", orNullText(row.CorrelationID)), number("seq", row.Seq)}}
+	if err := appendEvent(tx, run, e.opts.MaxEventBytes, ev); err != nil {
+		return nil, err
+	}
+	if !wire.RunTerminal(run.Status) {
+		if woken, err = markWaits(tx, run.RunID, row); err != nil {
+			return nil, err
+		}
+	}
+	detail, err := json.Marshal(map[string]any{"signalName": row.Name, "correlationId": nullable(row.CorrelationID), "seq": row.Seq})
+	if err != nil {
+		return nil, err
+	}
+	return woken, by.audit(tx, row.ReceivedAtMs, "signal", run.RunID, detail)
 }
 
 // markWaits notes in the nodes that a signal may satisfy that they want attention.
