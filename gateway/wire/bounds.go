@@ -86,7 +86,8 @@ func (b *bounds) withoutPromptTails() []byte {
 
 func (b *bounds) violate(at int, e Error) {
 	if at < b.errAt {
-		b.errAt, b.err = at, &e
+		first := e // e itself would be allocated for every violation
+		b.errAt, b.err = at, &first
 	}
 }
 

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -109,6 +110,19 @@ func TestPromptIsCutBeforeBounds(t *testing.T) {
 		require.Nil(t, err)
 		require.Less(t, len(req.Params), 8_300)
 	})
+}
+
+// A frame is decoded before anybody has authenticated, so that nesting without end
+// must not take much more memory than the frame itself.
+func TestNestingTakesLittleMemory(t *testing.T) {
+	for _, open := range []string{"[", `{"":`, `{"a":[1,`} {
+		data := []byte(strings.Repeat(open, MaxMessageBytes/len(open)))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		require.NotNil(t, CheckBounds(data))
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), "%s", open)
+	}
 }
 
 func TestCheckInput(t *testing.T) {

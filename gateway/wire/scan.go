@@ -11,7 +11,7 @@ import (
 type scanner struct {
 	data []byte
 	pos  int
-	kind []byte     // per open container: '{' or '['
+	kind []byte     // per open container: '{' or '[', with filled once it has an item
 	info stringInfo // of the string at hand; a field, so that passing it on allocates nothing
 }
 
@@ -19,7 +19,7 @@ type scanner struct {
 // start and end are offsets into the text.
 type scanHandler interface {
 	open(depth, start int)                        // a container begins
-	close(depth, start, end, items int, arr bool) // and ends
+	close(depth, start, end, items int, arr bool) // and ends; start and items are 0 beyond MaxJSONDepth+1
 	key(depth int, raw []byte)                    // of the member that follows; depth is the object's
 	scalar(depth, start, end int, str *stringInfo)
 }
@@ -30,35 +30,39 @@ type stringInfo struct {
 	cut           int // offset right after the point number MaxPromptPoints, 0 if shorter
 }
 
-// level is what the scanner remembers of an open container.
+// level is what the scanner remembers of an open container beside its kind. Deeper
+// than the bounds allow it remembers nothing: the violation began further out.
 type level struct {
 	start int
 	items int
 }
 
+// filled is set in scanner.kind; no bracket has this bit.
+const filled = 0x80
+
 // scan reports whether data is exactly one JSON text.
 func (s *scanner) scan(h scanHandler) bool {
-	var levelBuf [MaxJSONDepth + 2]level
-	levels := levelBuf[:0]
+	var levels [MaxJSONDepth + 2]level // by depth; index 0 is not used
 	s.skipSpace()
 	for {
 		// A value starts here.
 		if s.pos >= len(s.data) {
 			return false
 		}
-		start, depth := s.pos, len(levels)+1
+		start, depth := s.pos, len(s.kind)+1
 		switch c := s.data[s.pos]; c {
 		case '{', '[':
 			h.open(depth, start)
 			s.pos++
 			s.kind = append(s.kind, c)
-			levels = append(levels, level{start: start})
+			if depth < len(levels) {
+				levels[depth] = level{start: start}
+			}
 			s.skipSpace()
 			if s.peek() == c+2 { // '{'+2 == '}', '['+2 == ']'
 				break
 			}
-			levels[len(levels)-1].items = 1
-			if c == '{' && !s.member(h, len(levels)) {
+			if !s.item(h, levels[:]) {
 				return false
 			}
 			continue
@@ -76,17 +80,17 @@ func (s *scanner) scan(h scanHandler) bool {
 		// A value ended, or an empty container is about to; close what closes.
 		for {
 			s.skipSpace()
-			if len(levels) == 0 {
+			depth := len(s.kind)
+			if depth == 0 {
 				return s.pos == len(s.data)
 			}
-			top := &levels[len(levels)-1]
-			c := s.kind[len(s.kind)-1]
+			top := s.kind[depth-1]
+			c := top &^ filled
 			next := s.peek()
-			if next == ',' && top.items > 0 {
+			if next == ',' && top != c {
 				s.pos++
 				s.skipSpace()
-				top.items++
-				if c == '{' && !s.member(h, len(levels)) {
+				if !s.item(h, levels[:]) {
 					return false
 				}
 				break
@@ -95,10 +99,25 @@ func (s *scanner) scan(h scanHandler) bool {
 				return false
 			}
 			s.pos++
-			h.close(len(levels), top.start, s.pos, top.items, c == '[')
-			levels, s.kind = levels[:len(levels)-1], s.kind[:len(s.kind)-1]
+			var l level
+			if depth < len(levels) {
+				l = levels[depth]
+			}
+			h.close(depth, l.start, s.pos, l.items, c == '[')
+			s.kind = s.kind[:depth-1]
 		}
 	}
+}
+
+// item counts one more item of the innermost container and, in an object, reads its
+// key.
+func (s *scanner) item(h scanHandler, levels []level) bool {
+	depth := len(s.kind)
+	if depth < len(levels) {
+		levels[depth].items++
+	}
+	s.kind[depth-1] |= filled
+	return s.kind[depth-1]&^filled != '{' || s.member(h, depth)
 }
 
 func (s *scanner) peek() byte {
