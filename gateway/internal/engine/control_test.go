@@ -406,7 +406,7 @@ func TestStorageOutage(t *testing.T) {
 	h := newHouse(t, define("main", slow(b))).open()
 	h.launch("main", "r", nil)
 	<-b.started
-	h.fault.setAway(true)
+	h.fault.SetAway(true)
 	close(b.release)
 	_, err := h.e.Launch(bg, Launch{Workflow: "main"})
 	requireCode(t, err, wire.CodeStorageUnavailable, "")
@@ -414,7 +414,7 @@ func TestStorageOutage(t *testing.T) {
 	requireCode(t, err, wire.CodeStorageUnavailable, "")
 	h.clock.advance(time.Second)
 	require.Equal(t, wire.RunRunning, h.run("r").Status)
-	h.fault.setAway(false)
+	h.fault.SetAway(false)
 	h.tickUntil(100*time.Millisecond, wire.RunFinished)
 	h.golden("outage", h.run("r"))
 }
@@ -424,7 +424,7 @@ func TestStopDuringOutage(t *testing.T) {
 	h := newHouse(t, define("main", slow(b))).open()
 	h.launch("main", "r", nil)
 	<-b.started
-	h.fault.setAway(true)
+	h.fault.SetAway(true)
 	ctx, cancel := context.WithTimeout(bg, 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, h.e.Stop(ctx), context.DeadlineExceeded)

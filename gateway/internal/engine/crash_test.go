@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine/enginetest"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 	"github.com/smithersai/caddy-smithers/gateway/workflow"
@@ -175,7 +176,7 @@ func (h *house) nudge(ids ...string) {
 // drive nudges until the run is over or the store was killed.
 func (h *house) drive(id string) bool {
 	deadline := time.Now().Add(60 * time.Second)
-	for !h.fault.dead() {
+	for !h.fault.Dead() {
 		var row *store.Run
 		_ = h.st.View(context.Background(), func(v *store.View) (err error) { row, err = v.Run(id); return err })
 		if row != nil && (wire.RunTerminal(row.Status) || row.Status == wire.RunPaused) {
@@ -241,17 +242,15 @@ func TestCrashAtEveryCommit(t *testing.T) {
 		c := newCounter()
 		h := newHouse(t, define("main", everything(c)), define("child", childOf(c)))
 		h.open()
-		h.fault.mu.Lock()
-		h.fault.limit = limit
-		h.fault.mu.Unlock()
+		h.fault.DieAfter(limit)
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		_, err := h.e.Launch(ctx, Launch{Workflow: "main", RunID: "r"})
 		cancel()
 		over := h.drive("r")
 		if err != nil {
-			require.True(t, h.fault.dead())
+			require.True(t, h.fault.Dead())
 		}
-		if over && !h.fault.dead() {
+		if over && !h.fault.Dead() {
 			t.Logf("%d commits", limit-1)
 			h.close()
 			return
@@ -287,21 +286,5 @@ func TestCrashAtEveryCommit(t *testing.T) {
 // was told once.
 func (h *house) oneRunCompleted(id string) {
 	h.t.Helper()
-	var events []*store.Event
-	require.NoError(h.t, h.st.View(context.Background(), func(v *store.View) (err error) {
-		events, err = v.EventsLog(id, -1, 10000)
-		return err
-	}))
-	ends, seq := 0, int64(0)
-	for i, ev := range events {
-		require.EqualValues(h.t, i, ev.LogSeq)
-		if ev.Seq != 0 {
-			seq++
-			require.Equal(h.t, seq, ev.Seq)
-		}
-		if ev.Name == wire.EventRunCompleted {
-			ends++
-		}
-	}
-	require.Equal(h.t, 1, ends)
+	require.NoError(h.t, enginetest.CheckNumbers(h.st, id))
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine/enginetest"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine/gomachine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
@@ -30,7 +31,7 @@ type house struct {
 	opts  Options
 	defs  []Definition
 	st    *store.Store
-	fault *faultStore
+	fault *enginetest.Store
 	e     *Engine
 
 	mu     sync.Mutex
@@ -59,7 +60,7 @@ func (h *house) open() *house {
 		h.mu.Unlock()
 	})
 	h.st = st
-	h.fault = &faultStore{inner: st, h: h}
+	h.fault = enginetest.NewStore(st, h.notify)
 	o := h.opts
 	o.Store, o.Clock = h.fault, h.clock
 	h.e = New(o)
@@ -75,7 +76,7 @@ func (h *house) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := h.e.Stop(ctx); err != nil && !h.fault.dead() {
+	if err := h.e.Stop(ctx); err != nil && !h.fault.Dead() {
 		h.t.Errorf("stop: %v", err)
 	}
 	require.NoError(h.t, h.st.Close())
@@ -84,7 +85,7 @@ func (h *house) close() {
 
 // crash drops the engine without letting it write and closes the store.
 func (h *house) crash() {
-	h.fault.kill()
+	h.fault.Kill()
 	h.e.abandon()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -160,18 +161,8 @@ func (h *house) finished(id string) string {
 // log returns the durable log of a run as text, one event a line.
 func (h *house) log(id string) []string {
 	h.t.Helper()
-	var events []*store.Event
-	require.NoError(h.t, h.st.View(context.Background(), func(v *store.View) (err error) {
-		events, err = v.EventsLog(id, -1, 100000)
-		return err
-	}))
-	lines := make([]string, len(events))
-	for i, ev := range events {
-		lines[i] = ev.Type + " " + ev.Name + " " + string(ev.Payload)
-		if len(ev.Detail) > 0 {
-			lines[i] += " " + string(ev.Detail)
-		}
-	}
+	lines, err := enginetest.Lines(h.st, id)
+	require.NoError(h.t, err)
 	return lines
 }
 

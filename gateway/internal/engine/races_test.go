@@ -79,7 +79,7 @@ func TestResumeBesideTheEndOfThePause(t *testing.T) {
 	require.NoError(t, err)
 	hold, held := make(chan struct{}), make(chan struct{})
 	units := 0
-	h.fault.setHook(func(*store.Tx) error {
+	h.fault.SetHook(func(*store.Tx) error {
 		if units++; units == 2 { // the first ends the attempt, the second says paused
 			close(held)
 			<-hold
@@ -110,7 +110,7 @@ func TestDecisionBesideWithdrawnPause(t *testing.T) {
 	require.NoError(t, err)
 	units := 0
 	failed := make(chan struct{})
-	h.fault.setHook(func(*store.Tx) error {
+	h.fault.SetHook(func(*store.Tx) error {
 		if units++; units == 2 {
 			close(failed)
 			return store.ErrUnavailable
@@ -140,7 +140,7 @@ func TestPauseBesideTheStartOfAQueuedRun(t *testing.T) {
 	h.launch("main", "r", nil)
 	failed := make(chan struct{})
 	start := failed
-	h.fault.setHook(func(tx *store.Tx) error {
+	h.fault.SetHook(func(tx *store.Tx) error {
 		first, err := tx.Run("first")
 		if err == nil && first.Status == wire.RunFinished && failed != nil { // the next unit is the other's start
 			close(failed)
@@ -234,7 +234,7 @@ func TestTimerBetweenTwoPages(t *testing.T) {
 	h.clock.advance(wakeWindow*time.Millisecond - time.Millisecond)
 	first := true
 	failed := make(chan struct{})
-	h.fault.setHook(func(*store.Tx) error {
+	h.fault.SetHook(func(*store.Tx) error {
 		if first {
 			first = false
 			close(failed)
