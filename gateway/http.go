@@ -47,6 +47,7 @@ const (
 	routeReady
 	routeLive
 	routeMetrics
+	routeWebhook
 	routeWorkflows
 	routeSession
 	routeStream
@@ -99,6 +100,9 @@ func routeOf(method, path string, query bool) route {
 	case http.MethodPost:
 		if rest, ok := strings.CutPrefix(path, "/v1/rpc/"); ok && rest != "" && !strings.Contains(rest, "/") {
 			return route{kind: routeRPC, segment: rest}
+		}
+		if rest, ok := strings.CutPrefix(path, "/webhooks/"); ok && rest != "" && !strings.Contains(rest, "/") {
+			return route{kind: routeWebhook, segment: rest}
 		}
 		if path == "/rpc" && !query {
 			return route{kind: routeRPCBody}
@@ -155,6 +159,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveMetrics(w, r, run)
 	case routeWorkflows:
 		h.serveWorkflows(w, r, run)
+	case routeWebhook:
+		h.serveWebhook(w, r, run, target.segment, path)
 	case routeSession:
 		h.serveSession(w, r, run)
 	case routeStream:

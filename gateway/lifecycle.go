@@ -81,9 +81,11 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		Store: run.store, Logger: g.logger.Named("engine"), MaxVMs: s.MaxVMs, Owner: owner,
 		MaxEventBytes: s.MaxEventBytes, Load: run.oldWorkflows,
 	})
+	run.openCrons()
 	run.router = rpc.New(run.withRegistries(rpc.Deps{
 		Engine: run.engine, Store: run.store, Logger: g.logger.Named("rpc"), Identity: run.identity,
 		Observe: g.metrics.called, Counters: g.metrics.counters(),
+		CronsChanged: run.crons.Changed,
 	}))
 	caps := rpc.NewStreamCaps()
 	run.openSockets(s, caps)
@@ -98,6 +100,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	if err = run.engine.Start(ctx); err != nil {
 		return nil, err
 	}
+	run.crons.Start()
 	run.startRetention()
 	return run, nil
 }
@@ -158,6 +161,9 @@ func (r *running) shut(ctx context.Context) error {
 	r.cancel()
 	r.work.Wait()
 	r.closeAuth()
+	if r.crons != nil {
+		r.crons.Stop()
+	}
 	if r.sockets != nil {
 		r.sockets.Close()
 	}

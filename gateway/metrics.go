@@ -37,6 +37,10 @@ type metrics struct {
 	commitUnits       prometheus.Histogram
 	reloads           *prometheus.CounterVec
 	removedRuns       prometheus.Counter
+	cronTriggers      *prometheus.CounterVec
+	webhooksReceived  *prometheus.CounterVec
+	webhooksVerified  *prometheus.CounterVec
+	webhooksRejected  *prometheus.CounterVec
 	gauges            []prometheus.Collector
 }
 
@@ -72,9 +76,13 @@ func newMetrics(g *Gateway) *metrics {
 		commits:       single("store_commits_total", "Transactions committed."),
 		commitSeconds: histogram("store_commit_seconds", "Duration of transactions, sync included.",
 			[]float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}),
-		commitUnits: histogram("store_commit_units", "Units of work in one transaction.", prometheus.ExponentialBuckets(1, 4, 8)),
-		reloads:     counter("reloads_total", "Settings put in force while running, by outcome.", "outcome"),
-		removedRuns: single("runs_removed_total", "Ended runs removed by retention."),
+		commitUnits:      histogram("store_commit_units", "Units of work in one transaction.", prometheus.ExponentialBuckets(1, 4, 8)),
+		reloads:          counter("reloads_total", "Settings put in force while running, by outcome.", "outcome"),
+		cronTriggers:     counter("cron_triggers_total", "Ticks of schedules, by outcome.", "source", "outcome"),
+		webhooksReceived: counter("webhooks_received_total", "Webhook deliveries.", "workflow"),
+		webhooksVerified: counter("webhooks_verified_total", "Webhook deliveries with a good signature.", "workflow"),
+		webhooksRejected: counter("webhooks_rejected_total", "Webhook deliveries refused, by error code.", "workflow", "reason"),
+		removedRuns:      single("runs_removed_total", "Ended runs removed by retention."),
 	}
 	m.gauges = liveGauges(g)
 	return m
@@ -85,6 +93,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 		m.connections, m.connectionsClosed, m.messagesReceived, m.messagesSent, m.bytesSent, m.authEvents, m.rpcCalls, m.rpcDuration,
 		m.errors, m.runsStarted, m.runsCompleted, m.decisions, m.signals, m.backpressure, m.events, m.commits,
 		m.commitSeconds, m.commitUnits, m.reloads, m.removedRuns,
+		m.cronTriggers, m.webhooksReceived, m.webhooksVerified, m.webhooksRejected,
 	}, m.gauges...)
 }
 

@@ -138,6 +138,9 @@ func (l *scripts) load(ctx context.Context, s Settings, former *workflows, st *s
 			Schedule: gw.Schedule, Program: gomachine.New(gw.Workflow),
 		})
 	}
+	if err := checkSchedules(w.definitions); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrModule, err)
+	}
 	return w, nil
 }
 
@@ -198,7 +201,7 @@ func definitionsOf(m *jsmod.Module) []engine.Definition {
 	definitions := make([]engine.Definition, 0, len(m.Workflows))
 	for _, w := range m.Workflows {
 		d := engine.Definition{Key: w.Key, ReadableName: w.ReadableName, Description: w.Description, System: w.System,
-			Version: m.Hash, Schedule: w.Schedule, Program: w.Program}
+			Version: m.Hash, Schedule: w.Schedule, TimeZone: w.TimeZone, Webhook: webhookOf(w.Webhook), Program: w.Program}
 		definitions = append(definitions, d)
 	}
 	return definitions

@@ -83,7 +83,7 @@ func (h *handler) shaped(w http.ResponseWriter, path string, err *wire.Error) {
 	switch {
 	case strings.HasPrefix(path, "/v1/rpc/") || path == "/rpc":
 		h.failure(w, uuid.NewString(), err)
-	case path == "/v1/api" || strings.HasPrefix(path, "/v1/api/"):
+	case path == "/v1/api" || strings.HasPrefix(path, "/webhooks/") || strings.HasPrefix(path, "/v1/api/"):
 		h.rest(w, err)
 	default:
 		h.plain(w, err)

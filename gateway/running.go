@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
+	"github.com/smithersai/caddy-smithers/gateway/internal/cron"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
 	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
@@ -37,6 +38,7 @@ type running struct {
 	router    *rpc.Router
 	sockets   *wsconn.Registry
 	streams   *sse.Hub
+	crons     *cron.Scheduler
 	mode      atomic.Pointer[authMode]
 	tokens    atomic.Pointer[auth.Watcher]
 	tokenPath string // guarded by Gateway.life
@@ -108,6 +110,7 @@ func (r *running) recheck() {
 func (r *running) force(e *entry) {
 	r.workflows.Store(e.workflows)
 	r.engine.SetWorkflows(e.workflows.definitions)
+	r.crons.Sync(e.workflows.definitions)
 	r.log.Configure(logOptions(e.settings))
 	r.configureSockets(e.settings)
 	r.streams.Configure(streamOptions(e.settings))
@@ -192,6 +195,7 @@ func (r *running) drain(ctx context.Context, reason string) {
 		if s := r.g.settings.Load(); s != nil {
 			limit = s.DrainTime
 		}
+		r.crons.Stop()
 		r.streams.Stop() // event streams would hold up the web server's exit
 		paced, cancel := context.WithTimeout(ctx, r.drainTime(limit))
 		r.sockets.Drain(paced, wire.CloseRestart, reason)

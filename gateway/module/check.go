@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
+	"github.com/smithersai/caddy-smithers/gateway/internal/schedule"
 )
 
 // Options tune Check.
@@ -31,6 +32,7 @@ type Workflow struct {
 	ReadableName string `json:"readableName,omitempty"`
 	Description  string `json:"description,omitempty"`
 	Schedule     string `json:"schedule,omitempty"`
+	TimeZone     string `json:"timeZone,omitempty"`
 	Webhook      bool   `json:"webhook"`
 	System       bool   `json:"system"`
 }
@@ -59,9 +61,14 @@ func Check(ctx context.Context, path string, o Options) (*Report, error) {
 	}
 	report := &Report{Path: path, Hash: bundle.Hash, Bytes: len(bundle.Source), Workflows: make([]Workflow, 0, len(module.Workflows))}
 	for _, w := range module.Workflows {
+		if w.Schedule != "" {
+			if _, err := schedule.Parse(w.Schedule, w.TimeZone); err != nil {
+				return nil, fmt.Errorf("%s: schedule of workflow %q: %w", path, w.Key, err)
+			}
+		}
 		report.Workflows = append(report.Workflows, Workflow{
 			Key: w.Key, ReadableName: w.ReadableName, Description: w.Description,
-			Schedule: w.Schedule, Webhook: w.Webhook != nil, System: w.System,
+			Schedule: w.Schedule, TimeZone: w.TimeZone, Webhook: w.Webhook != nil, System: w.System,
 		})
 	}
 	return report, nil
