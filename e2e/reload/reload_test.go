@@ -1,0 +1,176 @@
+package reload
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/e2e/rig"
+)
+
+// TestManyReloads is invariant 6. RELOADS, RELOAD_SOCKETS and RELOAD_RUNS change its
+// size.
+func TestManyReloads(t *testing.T) {
+	reloads, sockets, runs := rig.Count(t, "RELOADS", 100), rig.Count(t, "RELOAD_SOCKETS", 200), rig.Count(t, "RELOAD_RUNS", 50)
+	c := newCrowd(t, "", runs, sockets)
+	var first rig.Usage
+	begin := time.Now()
+	for n := range reloads {
+		require.NoError(t, c.p.Load(c.s.Caddyfile(fmt.Sprintf("heartbeat %ds\nevent_window %d", 5+n%7, 10_000+n), "")))
+		if n == reloads/5 { // caches are filled, pools have grown
+			first = c.p.Usage()
+		}
+	}
+	took := time.Since(begin)
+	require.Equal(t, float64(sockets), gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`))
+	last := c.p.Usage()
+	t.Logf("%d reloads in %s; after %d of them %+v, at the end %+v", reloads, took.Round(time.Millisecond), reloads/5+1, first, last)
+
+	// Runs come and go, so the figures breathe a little; a leak of one a reload shows.
+	slack := reloads / 2
+	require.LessOrEqual(t, last.Goroutines, first.Goroutines+slack, "goroutines")
+	require.LessOrEqual(t, last.Files, first.Files+slack/2, "file handles")
+	require.Less(t, last.Heap, first.Heap+16<<20, "memory in use")
+
+	events := c.finish()
+	c.once()
+	require.Equal(t, float64(sockets), gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`))
+	for _, w := range c.all {
+		require.NoError(t, w.socket.Close())
+	}
+	c.p.Wait("the gauge to fall to 0", func() bool { return gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`) == 0 })
+	for _, line := range c.p.Errors() {
+		t.Errorf("logged: %s", line)
+	}
+	t.Logf("%d sockets saw %d events of %d runs, none missing, none twice", sockets, events, runs)
+}
+
+// gauge reads one sample of /metrics.
+func gauge(t *testing.T, c *crowd, name string) float64 {
+	t.Helper()
+	status, body, err := c.p.Get(t.Context(), "/metrics")
+	require.NoError(t, err)
+	require.Equal(t, 200, status)
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(body)
+	require.NotNil(t, m, "%s is not among the metrics", name)
+	v, err := strconv.ParseFloat(string(m[1]), 64)
+	require.NoError(t, err)
+	return v
+}
+
+func TestFailingConfigsChangeNothing(t *testing.T) {
+	c := newCrowd(t, "heartbeat 5s", 4, 16)
+	c.s.Write("workspace/broken.mjs", "export function register() { throw new Error('not this one'); }\n")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	other := fmt.Sprintf("http://%s {\n\trespond ok\n}", taken.Addr())
+	good := *c.s
+	for name, config := range map[string]string{
+		"a word that does not exist": c.s.Caddyfile("evnt_window 7", ""),
+		"a value that is none":       c.s.Caddyfile("event_window -7", ""),
+		"a module that throws":       with(good, c.s.Path("workspace/broken.mjs"), ""),
+		"a folder that is not there": with(good, "", c.s.Path("no/such/folder/x.db")),
+	} {
+		require.Error(t, c.p.Load(config), name)
+	}
+	// Another app fails. Apps start in random order: often enough after ours.
+	for range 10 {
+		err := c.p.Load(c.s.Caddyfile("heartbeat 9s\nmax_connections 17", other))
+		require.ErrorContains(t, err, "address already in use")
+	}
+	_, health, err := c.p.Get(t.Context(), "/health")
+	require.NoError(t, err)
+	require.Contains(t, string(health), `"heartbeatMs":5000`, "the former settings are in force")
+	require.Contains(t, string(health), `"maxConnections":20000`)
+	require.Contains(t, string(health), `"ok":true`)
+	c.finish()
+	c.once()
+}
+
+// with is the site's config with another module or database.
+func with(s rig.Site, module, db string) string {
+	if module != "" {
+		s.Module = module
+	}
+	if db != "" {
+		s.DB = db
+	}
+	return s.Caddyfile("", "")
+}
+
+func TestReloadsInFlightTogether(t *testing.T) {
+	c := newCrowd(t, "", 4, 16)
+	var wg sync.WaitGroup
+	errs := make([]error, 12)
+	for n := range errs {
+		wg.Go(func() { errs[n] = c.p.Load(c.s.Caddyfile(fmt.Sprintf("heartbeat %ds", 3+n), "")) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	c.finish()
+	c.once()
+	for _, line := range c.p.Errors() {
+		t.Errorf("logged: %s", line)
+	}
+}
+
+func TestChangedPath(t *testing.T) {
+	c := newCrowd(t, "", 4, 16)
+	moved := *c.s
+	moved.DB = c.s.Path("other.db")
+	require.NoError(t, c.p.Load(moved.Caddyfile("", "")))
+	for _, w := range c.all { // told to come back, where the new gateway is
+		select {
+		case <-w.socket.Done():
+			require.Equal(t, 1012, w.socket.CloseCode(), "%v", w.socket.Err())
+		case <-time.After(rig.Patience):
+			t.Fatal("a socket of the former gateway stays open")
+		}
+	}
+	_, err := c.p.Run(t.Context(), c.runs[0])
+	require.ErrorContains(t, err, "NOT_FOUND")
+
+	// Back again: the runs were parked and go on; nothing that was seen is gone.
+	require.NoError(t, c.p.Load(c.s.Caddyfile("", "")))
+	c.over.Store(true)
+	for _, w := range c.all {
+		c.p.Status(w.run, "finished")
+		again := watch(t, c.p, w.run)
+		<-again.done
+		before, wrong := w.snapshot()
+		require.NoError(t, wrong)
+		now, wrong := again.snapshot()
+		require.NoError(t, wrong)
+		for i, e := range before {
+			require.Equal(t, string(e.Payload), string(now[i].Payload))
+		}
+	}
+}
+
+func TestRevokedGrantIsCut(t *testing.T) {
+	c := newCrowd(t, "", 4, 16)
+	token := c.s.Issue("run:read", "bob")
+	bob := watch(t, c.p.As(token).Accepts(), c.runs[0])
+	_, code := c.s.CLI("token", "revoke", token)
+	require.Zero(t, code)
+	revoked := time.Now()
+	select {
+	case <-bob.socket.Done():
+		require.Equal(t, 1008, bob.socket.CloseCode(), "%v", bob.socket.Err())
+		require.Less(t, time.Since(revoked), time.Second)
+	case <-time.After(rig.Patience):
+		t.Fatal("the socket of a revoked grant stays open")
+	}
+	require.ErrorContains(t, c.p.As(token).Call(t.Context(), "listRuns", nil, nil), "UNAUTHORIZED")
+	require.NoError(t, c.p.Load(c.s.Caddyfile("heartbeat 6s", "")))
+	c.finish()
+}

@@ -1,0 +1,94 @@
+package reload
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/e2e/rig"
+)
+
+// grace is the grace_period of the config, the longest that requests may hold up the
+// end.
+const grace = 10 * time.Second
+
+// TestTermEndsInTime stops a gateway with many sockets again and again. STOPS and
+// STOP_SOCKETS change its size.
+func TestTermEndsInTime(t *testing.T) {
+	stops, sockets := rig.Count(t, "STOPS", 3), rig.Count(t, "STOP_SOCKETS", 200)
+	c := newCrowd(t, "", 10, sockets)
+	for n := range stops {
+		closed := make([]time.Duration, len(c.all))
+		begin := time.Now()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i, w := range c.all {
+				<-w.done
+				closed[i] = w.closedAt.Sub(begin)
+			}
+		}()
+		took := c.p.Terminate()
+		<-done
+		require.Less(t, took, grace+2*time.Second)
+		require.Zero(t, c.p.Cmd.ProcessState.ExitCode())
+		for _, w := range c.all {
+			require.Equal(t, 1012, w.socket.CloseCode(), "a code that says: come back. %v", w.socket.Err())
+		}
+		slices.Sort(closed)
+		spread := closed[len(closed)*9/10] - closed[len(closed)/10]
+		t.Logf("stop %d: %s; %d sockets closed from %s to %s", n+1, took.Round(time.Millisecond), len(closed),
+			closed[0].Round(time.Millisecond), closed[len(closed)-1].Round(time.Millisecond))
+		if sockets >= 100 {
+			require.Greater(t, spread, took/4, "the sockets do not all come back in the same moment")
+		}
+		for _, line := range c.p.Errors() {
+			t.Errorf("logged: %s", line)
+		}
+
+		c.restart()
+	}
+	c.over.Store(true)
+	for _, run := range c.runs {
+		c.p.Status(run, "finished")
+	}
+	c.parked(stops)
+}
+
+// restart starts the gateway again and watches the same runs from where each socket
+// was.
+func (c *crowd) restart() {
+	c.t.Helper()
+	token := c.p.Token
+	c.p = c.s.Start("run", "--config", c.s.Path("Caddyfile")).As(token)
+	for i, w := range c.all {
+		before, wrong := w.snapshot()
+		require.NoError(c.t, wrong)
+		again := &watcher{run: w.run, events: before}
+		again.open(c.t, c.p)
+		c.all[i] = again
+	}
+}
+
+// parked holds that runs stopped at durable points: a tick whose end was committed
+// never ran again, a tick that was cut ran again as a new attempt.
+func (c *crowd) parked(stops int) {
+	c.t.Helper()
+	attempts := map[string][]int{}
+	for _, e := range c.ledger.Entries() {
+		key := fmt.Sprintf("%s/%s", e.Run, e.Node)
+		attempts[key] = append(attempts[key], e.Attempt)
+	}
+	cut := 0
+	for key, list := range attempts {
+		for i := 1; i < len(list); i++ { // an attempt may be cut before its body has told us
+			require.Greater(c.t, list[i], list[i-1], "%s: attempts %v", key, list)
+		}
+		cut += list[len(list)-1] - 1
+	}
+	require.LessOrEqual(c.t, cut, stops*len(c.runs))
+	c.t.Logf("%d ticks, %d of them cut by a stop and tried again", len(attempts), cut)
+}
