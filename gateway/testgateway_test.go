@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -233,10 +232,4 @@ func (h *harness) await(runID string, statuses ...string) obj {
 		return false
 	}, 10*time.Second, 5*time.Millisecond, "run %s: %v", runID, &run)
 	return run
-}
-
-func compact(t testing.TB, raw []byte) string {
-	var b bytes.Buffer
-	require.NoError(t, json.Compact(&b, raw))
-	return b.String()
 }

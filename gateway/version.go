@@ -4,7 +4,3 @@ package gateway
 // build information metric and the version command. A release sets it with
 // -ldflags "-X github.com/smithersai/caddy-smithers/gateway.Version=1.2.3".
 var Version = "0.1.0-dev"
-
-// product stands beside the version in identity, so that a client can tell this
-// gateway from others that speak the protocol.
-const product = "caddy-smithers"

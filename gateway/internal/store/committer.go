@@ -30,7 +30,7 @@ const (
 // done functions run. On a closed store done gets ErrClosed on a goroutine of its
 // own.
 func (s *Store) Submit(do func(*Tx) error, done func(error)) {
-	if err := s.queue.push(nil, &unit{do: do, done: done}); err != nil && done != nil { //nolint:staticcheck // nil: cannot be cancelled
+	if err := s.queue.push(context.Background(), &unit{do: do, done: done}); err != nil && done != nil {
 		go done(err)
 	}
 }

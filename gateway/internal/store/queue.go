@@ -40,8 +40,7 @@ func newQueue(bound int) *queue {
 	}
 }
 
-// push appends u. It blocks while the queue is full; ctx, which may be nil, ends
-// the wait.
+// push appends u. It blocks while the queue is full; ctx ends the wait.
 func (q *queue) push(ctx context.Context, u *unit) error {
 	select {
 	case q.slots <- struct{}{}:
@@ -55,17 +54,13 @@ func (q *queue) push(ctx context.Context, u *unit) error {
 	if inCallbacks {
 		return q.append(u)
 	}
-	var done <-chan struct{}
-	if ctx != nil {
-		done = ctx.Done()
-	}
 	select {
 	case q.slots <- struct{}{}:
 		u.slot = true
 		return q.append(u)
 	case <-q.closed:
 		return ErrClosed
-	case <-done:
+	case <-ctx.Done():
 		return ctx.Err()
 	}
 }

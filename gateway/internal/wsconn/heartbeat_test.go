@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,7 +54,8 @@ func TestCadenceOfHeartbeatsAndTicks(t *testing.T) {
 			reg.ServeHTTP(pipeWriter{httptest.NewRecorder(), server}, req,
 				Site{Auth: &fakeAuth{grants: map[string]*auth.Principal{"op": {Scopes: []string{"*"}}}}})
 		}()
-		ws, _, err := websocket.NewClient(peer, &url.URL{Scheme: "ws", Host: "test"}, nil, 1024, 1024)
+		d := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return peer, nil }}
+		ws, _, err := d.Dial("ws://test/", nil)
 		require.NoError(t, err)
 		send := func(method string, params any) {
 			require.NoError(t, ws.WriteJSON(map[string]any{"type": "req", "id": method, "method": method, "params": params}))
