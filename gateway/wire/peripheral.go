@@ -175,9 +175,9 @@ type UsageWindow struct {
 
 // UsageCredits is what an account has beyond its plan.
 type UsageCredits struct {
-	HasCredits bool     `json:"hasCredits"`
-	Unlimited  bool     `json:"unlimited"`
-	Balance    *float64 `json:"balance,omitempty"`
+	HasCredits bool   `json:"hasCredits"`
+	Unlimited  bool   `json:"unlimited"`
+	Balance    string `json:"balance,omitempty"` // as the provider writes it
 }
 
 // BrowserClosed is the result of closeBrowserSession.

@@ -106,6 +106,9 @@ func (r *Router) listUsageReports(context.Context, *Call, params) (any, error) {
 		Reports []wire.UsageReport `json:"reports"`
 	}
 	unreadable := readRegistry(r.deps.Usage, &file) != nil
+	if unreadable {
+		file.Reports = nil // what was decoded before the error says nothing
+	}
 	now := r.now()
 	reports := []wire.UsageReport{}
 	for _, a := range accounts {
