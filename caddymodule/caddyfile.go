@@ -74,6 +74,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    workflow                 <guest> { ... } # a module of namespace smithers.workflows
 //	    env                      <variable>...   # what workflows may read of the environment
 //	    exec                     <program>...    # what workflows may run
+//	    auth                     <mode> { ... }  # token, none, jwt or trusted_proxy; see below
 //	    heartbeat                <duration>      # SMITHERS_GATEWAY_HEARTBEAT_MS, 15s
 //	    event_window             <events>        # SMITHERS_GATEWAY_EVENT_WINDOW, 10000
 //	    request_timeout          <duration>      # SMITHERS_GATEWAY_REQUEST_TIMEOUT_MS, 60s
@@ -106,6 +107,33 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    public_metrics   [on|off]     # on over plain HTTP or on loopback, else off
 //	    public_workflows [on|off]     # likewise
 //	    passthrough                   # hand unknown paths to the next handler
+//	}
+//
+// The modes of auth are
+//
+//	auth token                      # by the token store; the default
+//	auth none {
+//	    trust_any_host              # else Host and Origin must be loopback
+//	}
+//	auth jwt {
+//	    issuer         <iss>
+//	    audience       <aud>...     # a token must name one
+//	    secret         <text>       # HS256, 32 bytes or more; or
+//	    jwks           <file|url>   # RS256 and ES256
+//	    algorithms     <name>...    # fewer than the key allows
+//	    skew           <duration>   # 60s
+//	    scopes_claim   <name>       # scope
+//	    role_claim     <name>       # role
+//	    user_claim     <name>       # sub
+//	    default_role   <role>       # operator
+//	    default_scopes <scope>...   # none
+//	}
+//	auth trusted_proxy {            # only from the server's trusted_proxies
+//	    user_header    <name>       # x-user-id
+//	    scopes_header  <name>       # x-user-scopes
+//	    role_header    <name>       # x-user-role
+//	    default_role   <role>       # operator
+//	    default_scopes <scope>...   # without them, requests without scopes are refused
 //	}
 //
 // A setting given here beats the environment variable, which beats the default.

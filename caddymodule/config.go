@@ -58,6 +58,9 @@ type Engine struct {
 	// Programs that workflows may run.
 	Exec []string `json:"exec,omitempty"`
 
+	// How callers are known. Default: by the token store.
+	Auth *Auth `json:"auth,omitempty"`
+
 	// Time between two tick frames. Environment: SMITHERS_GATEWAY_HEARTBEAT_MS.
 	Heartbeat *caddy.Duration `json:"heartbeat,omitempty"`
 	// Events of a run from which a stream may start. Environment:
@@ -177,7 +180,7 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 	setAs(&s.VMMemoryTotal, e.VMMemoryTotal)
 	setAs(&s.MaxEventBytes, e.MaxEventBytes)
 	s.Adopt = s.Adopt || e.Adopt
-	return s, nil
+	return s, e.Auth.apply(&s.Auth, repl)
 }
 
 // site resolves placeholders. PublicMetrics and PublicWorkflows are left to the

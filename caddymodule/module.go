@@ -69,6 +69,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.site, err = h.Site.site(repl); err != nil {
 		return err
 	}
+	h.site.PeerTrusted, h.site.Exiting = peerTrusted, caddy.Exiting
 	guests, err := loadGuests(ctx, h)
 	if err != nil {
 		return err

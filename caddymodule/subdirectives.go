@@ -36,6 +36,7 @@ func init() {
 		"checkpoint":     {read: oneOf(func(h *Handler) **string { return &h.Checkpoint }, "auto", "external")},
 		"adopt":          {read: bare(func(h *Handler) *bool { return &h.Adopt })},
 
+		"auth":     {read: readAuth},
 		"workflow": {repeats: true, read: readWorkflow},
 		"env":      {repeats: true, read: list(func(h *Handler) *[]string { return &h.Env }, checkVariable)},
 		"exec":     {repeats: true, read: list(func(h *Handler) *[]string { return &h.Exec }, nil)},
