@@ -22,12 +22,16 @@ type script struct {
 	attempt func(a program.Attempt) (program.Turn, error)
 	abort   func(ref int64) (program.Turn, error)
 	wait    func(ctx context.Context) error // in New
+	made    func(env program.Env)
 	newErr  error
 }
 
 type scriptMachine struct{ *script }
 
-func (s *script) New(ctx context.Context, _ program.Env) (program.Machine, error) {
+func (s *script) New(ctx context.Context, env program.Env) (program.Machine, error) {
+	if s.made != nil {
+		s.made(env)
+	}
 	if s.wait != nil {
 		if err := s.wait(ctx); err != nil {
 			return nil, err

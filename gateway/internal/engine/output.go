@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
@@ -10,6 +11,18 @@ import (
 
 // heartbeatPause is the least time between two heartbeat events of an attempt, ms.
 const heartbeatPause = 1000
+
+// handOver implements program.Env.HandOver. The run's goroutine waits for the machine
+// meanwhile, so its fields may be used.
+func (r *run) handOver(ctx context.Context, ops []program.Op) {
+	if r.replaying { // only workflow code runs in a replay: it logs
+		_ = r.match(program.Turn{Ops: ops}, nil, 0)
+		return
+	}
+	r.ops(ops)
+	r.commit()
+	r.out.waitCommits(ctx)
+}
 
 // attemptNode finds the node of a live attempt; nil when it is over.
 func (r *run) attemptNode(ref int64, number int) *node {

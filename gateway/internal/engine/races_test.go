@@ -302,3 +302,40 @@ func TestPausedRowEndsTheStayInMemory(t *testing.T) {
 	<-b.started
 	h.finished("r")
 }
+
+// A turn that says much hands it over as it goes: it is stored in order, and the
+// machine is held back while too much of it awaits commit.
+func TestHandOver(t *testing.T) {
+	const parts, lines = 50, 100
+	var env program.Env
+	most := 0
+	s := &script{start: requests(taskRequest(1, "a"))}
+	h := newHouse(t, Definition{Key: "main", Program: s}).open()
+	s.made = func(e program.Env) { env = e }
+	s.attempt = func(a program.Attempt) (program.Turn, error) {
+		h.e.mu.Lock()
+		r := h.e.runs["r"]
+		h.e.mu.Unlock()
+		for p := range parts {
+			var ops []program.Op
+			for l := range lines {
+				ops = append(ops, program.Output{Ref: 1, Number: 1, Stream: "stdout", Text: fmt.Sprint(p*lines + l)})
+			}
+			done := make(chan struct{}) // as from a worker that the call waits for
+			go func() { env.HandOver(bg, ops); close(done) }()
+			<-done
+			r.out.mu.Lock()
+			most = max(most, r.out.waiting)
+			r.out.mu.Unlock()
+		}
+		return endsAtOnce(a)
+	}
+	h.launch("main", "r", nil)
+	h.finished("r")
+	require.LessOrEqual(t, most, maxUncommitted)
+	log := h.log("r")
+	require.Len(t, log, parts*lines+5)
+	for i := range parts * lines {
+		require.Contains(t, log[3+i], fmt.Sprintf(`"output":"%d"`, i))
+	}
+}

@@ -289,6 +289,7 @@ func (r *run) env() program.Env {
 			r.box.post(func() { r.deliver(event) })
 		},
 		WaitCommits: r.out.waitCommits,
+		HandOver:    r.handOver,
 		Logger:      r.log,
 	}
 }

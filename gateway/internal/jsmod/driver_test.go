@@ -121,6 +121,12 @@ func newDriver(t testing.TB, m *Module, key string, options ...func(*driver)) *d
 func (d *driver) run() {
 	d.t.Helper()
 	d.take(d.machine.Start(d.input))
+	d.loop()
+}
+
+// loop is run without the start.
+func (d *driver) loop() {
+	d.t.Helper()
 	timeout := time.After(30 * time.Second)
 	for d.done == nil && d.err == nil {
 		if len(d.queue) > 0 {

@@ -78,7 +78,8 @@ func (m *machine) exec(ctx context.Context, by attemptID, request []byte) (any, 
 	stdout := &capture{stream: "stdout", by: by}
 	stderr := &capture{stream: "stderr", by: by}
 	if r.Stream {
-		stdout.post, stderr.post = m.env.Post, m.env.Post
+		post := func(event any) { m.postOutput(run, event) }
+		stdout.post, stderr.post = post, post
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	err := cmd.Run()
@@ -93,6 +94,19 @@ func (m *machine) exec(ctx context.Context, by attemptID, request []byte) (any, 
 		return nil, &program.Failure{Name: "Error", Code: "EXEC_FAILED", Message: fmt.Sprintf("exec: %s: %v", r.Program, err)}
 	}
 	return execResult{ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}, nil
+}
+
+// postOutput posts a chunk of a program's output once the engine has room for it, so
+// that the program is held back by its pipe.
+func (m *machine) postOutput(ctx context.Context, event any) {
+	if m.env.WaitCommits != nil {
+		m.env.WaitCommits(ctx)
+	}
+	select {
+	case m.streamed <- struct{}{}:
+		m.env.Post(event)
+	case <-ctx.Done():
+	}
 }
 
 // capture keeps an output stream, up to a bound, and posts it on when it is streamed.

@@ -2,6 +2,8 @@ package jsmod
 
 import (
 	"context"
+	"fmt"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -159,4 +161,97 @@ func TestClosedHostRefuses(t *testing.T) {
 	require.Error(t, err)
 	_, err = h.Load(context.Background(), m.Bundle)
 	require.Error(t, err)
+}
+
+// collect gives the driver an Env that takes what is handed over.
+func (d *driver) collect(said *[]program.Op, wait func()) {
+	d.machine.(*machine).env.HandOver = func(_ context.Context, ops []program.Op) {
+		*said = append(*said, ops...)
+		wait()
+	}
+}
+
+// TestTalkativeTurn logs more in one turn than may be held.
+func TestTalkativeTurn(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", body(`await ctx.task('a', ({ log, heartbeat, usage }) => {
+		for (let i = 0; i < 5000; i++) { log('line ' + i); heartbeat(i); usage({ inputTokens: i }); }
+	}); for (let i = 0; i < 1000; i++) ctx.log('end'); return 1;`))
+	d := newDriver(t, m, "w")
+	var said []program.Op
+	d.collect(&said, func() {})
+	d.run()
+	require.Equal(t, 1.0, d.result())
+	require.LessOrEqual(t, len(d.ops), 2*maxSaid+2, "only the last part is left for the turns' ends")
+	lines := 0
+	for _, op := range append(said, d.ops...) {
+		if o, ok := op.(program.Output); ok && o.Text == fmt.Sprint("line ", lines) {
+			lines++
+		}
+	}
+	require.Equal(t, 5000, lines, "all of them, in order")
+	require.Equal(t, 16000+2, len(said)+len(d.ops))
+}
+
+// TestLargeLinesAreHandedOver goes by bytes.
+func TestLargeLinesAreHandedOver(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", body(`await ctx.task('a', ({ log }) => { for (let i = 0; i < 20; i++) log('x'.repeat(200_000)); });`))
+	d := newDriver(t, m, "w")
+	var said []program.Op
+	d.collect(&said, func() {})
+	d.run()
+	require.Equal(t, 20, len(said))
+}
+
+// TestWaitingIsNotComputing lets a turn wait for commits longer than it may compute.
+func TestWaitingIsNotComputing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the engine is too slow under the race detector")
+	}
+	h := testHost(t, HostOptions{TimeLimit: 300 * time.Millisecond})
+	m := load(t, h, "w.mjs", body(`await ctx.task('a', ({ log }) => { for (let i = 0; i < 512; i++) log('x'); }); return 1;`))
+	d := newDriver(t, m, "w")
+	var said []program.Op
+	d.collect(&said, func() { <-time.After(400 * time.Millisecond) })
+	d.run()
+	require.Equal(t, 1.0, d.result())
+	require.Equal(t, 512, len(said))
+	loop := load(t, h, "w.mjs", body(`await ctx.task('a', ({ log }) => { for (let i = 0; i < 256; i++) log('x'); for (;;); });`))
+	d = newDriver(t, loop, "w")
+	d.collect(&said, func() { <-time.After(100 * time.Millisecond) })
+	d.run()
+	require.Equal(t, program.CodeTimeLimit, d.failure().Code, "computing still is")
+}
+
+// TestStreamedProgramIsHeldBack runs a program that writes faster than anybody reads.
+func TestStreamedProgramIsHeldBack(t *testing.T) {
+	if _, err := exec.LookPath("seq"); err != nil {
+		t.Skip("needs seq")
+	}
+	h := testHost(t, HostOptions{Exec: []string{"seq"}})
+	m := load(t, h, "w.mjs", body(`return await ctx.task('a', async () => (await exec('seq', ['1', '300000'], { stream: true })).stdout.length);`))
+	d := newDriver(t, m, "w")
+	posted := make(chan struct{}, 1000)
+	d.machine.(*machine).env.Post = func(e any) { d.events <- e; posted <- struct{}{} }
+	d.take(d.machine.Start(d.input))
+	d.take(d.machine.Attempt(program.Attempt{Ref: 1, Number: 1}))
+	d.queue = nil
+	for range maxStreamed {
+		<-posted
+	}
+	select {
+	case <-posted:
+		t.Fatal("the program is not held back")
+	case <-time.After(100 * time.Millisecond):
+	}
+	d.loop()
+	require.Equal(t, 1988895.0, d.result())
+	text := 0
+	for _, op := range d.ops {
+		if o, ok := op.(program.Output); ok {
+			text += len(o.Text)
+		}
+	}
+	require.Equal(t, 1988895, text)
 }

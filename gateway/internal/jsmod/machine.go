@@ -27,7 +27,7 @@ func (p *scriptProgram) New(ctx context.Context, env program.Env) (program.Machi
 	if err != nil {
 		return nil, p.module.failure(err)
 	}
-	m := &machine{module: p.module, key: p.key, vm: vm, env: env}
+	m := &machine{module: p.module, key: p.key, vm: vm, env: env, streamed: make(chan struct{}, maxStreamed)}
 	m.ctx, m.cancel = context.WithCancel(p.module.host.ctx)
 	m.operations.init()
 	vm.handler = m
@@ -36,7 +36,7 @@ func (p *scriptProgram) New(ctx context.Context, env program.Env) (program.Machi
 
 // machine runs one workflow function in its VM. Methods are called by one
 // goroutine, as the interface says; hostCall runs on a worker while one of them
-// waits, so no field needs a lock.
+// waits. The lock is for a VM that was abandoned, whose worker may still come back.
 type machine struct {
 	module *Module
 	key    string
@@ -46,12 +46,25 @@ type machine struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // goroutines of host operations
 
-	turn       program.Turn // being collected
-	outputs    int          // Output ops in it
+	mu       sync.Mutex
+	detached bool         // the VM broke: nothing it says is heard
+	turn     program.Turn // being collected
+	spoke    bool         // it has had Outputs or the like
+	said     int          // operations in it that can be handed over before its end
+	saidSize int          // bytes of their texts
+
+	streamed   chan struct{} // a token for each undelivered programOutput
 	operations operations
-	effects    map[int]struct{}
 	broken     *program.Failure
 }
+
+// What is kept of a turn before it is handed over, and of a program's output before
+// it is delivered.
+const (
+	maxSaid     = 256
+	maxSaidSize = 256 << 10
+	maxStreamed = 16 // of up to 32 KiB
+)
 
 var _ program.Machine = (*machine)(nil)
 
@@ -102,7 +115,7 @@ func (m *machine) Deliver(event any) (program.Turn, error) {
 		}
 		return m.run("operation", e.id, e.err == nil, e.payload())
 	case programOutput:
-		m.waitCommits()
+		<-m.streamed
 		return program.Turn{Ops: []program.Op{program.Output{Ref: int64(e.ref), Number: e.number, Stream: e.stream, Text: e.text}}}, nil
 	case effectAnswer:
 		if e.err != nil {
@@ -129,9 +142,12 @@ func (m *machine) run(args ...any) (program.Turn, error) {
 	if m.broken != nil {
 		return program.Turn{}, m.broken
 	}
-	m.turn, m.outputs = program.Turn{}, 0
+	m.turn, m.spoke, m.said, m.saidSize = program.Turn{}, false, 0, 0
 	unknown, err := m.vm.turn(args...)
 	if err != nil {
+		m.mu.Lock()
+		m.detached = true
+		m.mu.Unlock()
 		m.broken = m.module.failure(err)
 		return program.Turn{}, m.broken
 	}
@@ -141,19 +157,40 @@ func (m *machine) run(args ...any) (program.Turn, error) {
 	}
 	turn := m.turn
 	m.turn = program.Turn{}
-	if m.outputs > 0 {
-		m.waitCommits()
+	if m.spoke && m.env.WaitCommits != nil { // many short turns are held back, too
+		m.env.WaitCommits(m.ctx)
 	}
 	return turn, nil
 }
 
-func (m *machine) waitCommits() {
-	if m.env.WaitCommits != nil {
-		m.env.WaitCommits(m.ctx)
-	}
-}
-
 func (m *machine) add(op program.Op) { m.turn.Ops = append(m.turn.Ops, op) }
+
+// say adds an operation that need not wait for the turn's end, and hands what there
+// is of the kind to the engine when it has become much. The time that this takes is
+// not the workflow's.
+func (m *machine) say(op program.Op, size int) {
+	m.add(op)
+	m.spoke = true
+	m.said++
+	m.saidSize += size
+	if m.said < maxSaid && m.saidSize < maxSaidSize || m.env.HandOver == nil {
+		return
+	}
+	said := make([]program.Op, 0, m.said)
+	rest := m.turn.Ops[:0]
+	for _, op := range m.turn.Ops {
+		switch op.(type) {
+		case program.Output, program.Usage, program.Heartbeat, program.LogLine:
+			said = append(said, op)
+		default:
+			rest = append(rest, op)
+		}
+	}
+	clear(m.turn.Ops[len(rest):])
+	m.turn.Ops, m.said, m.saidSize = rest, 0, 0
+	defer m.vm.pause()()
+	m.env.HandOver(m.ctx, said)
+}
 
 // failure explains to a run why its VM broke.
 func (m *Module) failure(err error) *program.Failure {

@@ -12,6 +12,11 @@ import (
 
 // hostCall serves the operations of a workflow's VM. It runs during a turn.
 func (m *machine) hostCall(op string, args []any) (any, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.detached {
+		return nil, errAbandoned
+	}
 	switch op {
 	case "request":
 		r, err := decodeRequest(args)
@@ -24,18 +29,22 @@ func (m *machine) hostCall(op string, args []any) (any, error) {
 	case "end":
 		m.add(m.attemptEnd(args))
 	case "output":
-		m.outputs++
-		m.add(program.Output{Ref: int64(argInt(args, 0)), Number: argInt(args, 1), Stream: argText(args, 2), Text: argText(args, 3)})
+		text := argText(args, 3)
+		m.say(program.Output{Ref: int64(argInt(args, 0)), Number: argInt(args, 1), Stream: argText(args, 2), Text: text}, len(text))
 	case "heartbeat":
-		m.add(program.Heartbeat{Ref: int64(argInt(args, 0)), Number: argInt(args, 1), Data: argJSON(args, 2)})
+		data := argJSON(args, 2)
+		m.say(program.Heartbeat{Ref: int64(argInt(args, 0)), Number: argInt(args, 1), Data: data}, len(data))
 	case "usage":
-		m.add(program.Usage{Ref: int64(argInt(args, 0)), Number: argInt(args, 1), Fields: argJSON(args, 2)})
+		fields := argJSON(args, 2)
+		m.say(program.Usage{Ref: int64(argInt(args, 0)), Number: argInt(args, 1), Fields: fields}, len(fields))
 	case "taskEffect":
 		m.add(m.taskEffect(args))
 	case "log":
-		m.add(program.LogLine{Level: argText(args, 0), Text: argText(args, 1)})
+		text := argText(args, 1)
+		m.say(program.LogLine{Level: argText(args, 0), Text: text}, len(text))
 	case "uncaught", "unhandled":
-		m.add(m.strayError(op, args))
+		line := m.strayError(op, args)
+		m.say(line, len(line.Text))
 	case "done", "failed", "continue":
 		m.finish(op, args)
 	default:

@@ -92,9 +92,9 @@ func TestRegisterValidation(t *testing.T) {
 	tests := []struct{ call, want string }{
 		{`g.register()`, `key (1st argument) must be a non-empty string`},
 		{`g.register('a')`, `gateway.register("a"): workflow (2nd argument) must be a function, got undefined`},
-		{`g.register('a', f, { cron: 'x' })`, `unknown option "cron"; allowed are schedule, webhook, system, readableName, description`},
+		{`g.register('a', f, { cron: 'x' })`, `unknown option "cron"; allowed are schedule, timeZone, webhook, system, readableName, description`},
 		{`g.register('a', f, { schedule: 5 })`, `option schedule must be a string, got number 5`},
-		{`g.register('a', f, { webhook: { secrt: 'x' } })`, `webhook: unknown option "secrt"; allowed are secret, signatureHeader, signaturePrefix, signal, run`},
+		{`g.register('a', f, { webhook: { secrt: 'x' } })`, `webhook: unknown option "secrt"; allowed are secret, signatureHeader, signaturePrefix, deliveryHeader, signal, run`},
 		{`g.register('a', f, { webhook: { secret: 7 } })`, `option secret must be a string`},
 		{`g.register('a', f, { webhook: { secret: 's', signal: {} } })`, `webhook.signal: name is missing`},
 		{`g.register('a', f), g.register('a', f)`, `a workflow with this key is already registered`},

@@ -38,6 +38,7 @@ type VM struct {
 	runtime uintptr
 	counted int64 // bytes this VM stands with in the budget
 	expired atomic.Bool
+	waits   waits
 	broken  error
 	freed   atomic.Bool
 }

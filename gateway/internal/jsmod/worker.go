@@ -3,6 +3,7 @@ package jsmod
 import (
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -84,12 +85,55 @@ func (h *Host) slice(vm *VM, limit time.Duration, fn func() error) error {
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	select {
-	case err := <-j.done:
-		return err
-	case <-timer.C:
+	waited := vm.waits.total()
+	for {
+		select {
+		case err := <-j.done:
+			return err
+		case <-timer.C:
+		}
+		more := vm.waits.total() - waited
+		if more <= 0 {
+			return h.interrupt(j, limit)
+		}
+		waited += more
+		timer.Reset(max(more, minExtension))
 	}
-	return h.interrupt(j, limit)
+}
+
+// minExtension keeps a slice that waits at the end of its limit from being looked at
+// all the time.
+const minExtension = 5 * time.Millisecond
+
+// waits counts how long slices of a VM have waited for the gateway instead of
+// computing: that time is not theirs.
+type waits struct {
+	mu    sync.Mutex
+	sum   time.Duration
+	since time.Time // of a wait that goes on
+}
+
+func (w *waits) total() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.since.IsZero() {
+		return w.sum
+	}
+	return w.sum + time.Since(w.since)
+}
+
+// pause stops the clock of the running slice until the returned function is called.
+func (vm *VM) pause() (resume func()) {
+	w := &vm.waits
+	w.mu.Lock()
+	w.since = time.Now()
+	w.mu.Unlock()
+	return func() {
+		w.mu.Lock()
+		w.sum += time.Since(w.since)
+		w.since = time.Time{}
+		w.mu.Unlock()
+	}
 }
 
 func (h *Host) interrupt(j *job, limit time.Duration) error {

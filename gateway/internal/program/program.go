@@ -309,10 +309,15 @@ type Env struct {
 	// Post queues an event for Machine.Deliver on the run's goroutine. Safe from any
 	// goroutine, never blocks, does nothing once the machine is closed.
 	Post func(event any)
-	// WaitCommits blocks while too many events of the run await commit. A machine
-	// calls it from inside a turn before it adds an Output (back-pressure on log).
+	// WaitCommits blocks while too many events of the run await commit. Whoever posts
+	// an Output from outside of turns calls it first (back-pressure on log).
 	WaitCommits func(ctx context.Context)
-	Logger      *zap.Logger
+	// HandOver takes Output, Usage, Heartbeat and LogLine operations of a turn before
+	// its end and then blocks like WaitCommits. To be called only during a call of the
+	// machine, from any goroutine that this call waits for: so a turn that says much
+	// holds little.
+	HandOver func(ctx context.Context, ops []Op)
+	Logger   *zap.Logger
 }
 
 // Machine executes one run's workflow function. The engine calls its methods from

@@ -22,7 +22,7 @@ func (p *prog) New(_ context.Context, env program.Env) (program.Machine, error) 
 		w: p.w, env: env,
 		alive: make(map[*coroutine]struct{}), waiting: make(map[int64]*coroutine),
 		bodies: make(map[int64]workflow.TaskFunc), attempts: make(map[attemptKey]*attempt),
-		entries: make(map[string]int), logs: make(chan struct{}, maxUndelivered),
+		entries: make(map[string]int), said: make(chan struct{}, maxUndelivered),
 		closed: make(chan struct{}),
 	}, nil
 }
@@ -30,11 +30,11 @@ func (p *prog) New(_ context.Context, env program.Env) (program.Machine, error) 
 // UsesVM is false: a compiled run costs a few goroutines.
 func (p *prog) UsesVM() bool { return false }
 
-// maxUndelivered bounds the log chunks that tasks of one run have posted and the
+// maxUndelivered bounds what tasks of one run have posted before their ends and the
 // engine has not yet taken.
 const maxUndelivered = 256
 
-// machine is one execution. All fields but closed and logs belong to whoever runs:
+// machine is one execution. All fields but closed and said belong to whoever runs:
 // the engine's goroutine or the one coroutine it resumed.
 type machine struct {
 	w   workflow.Workflow
@@ -55,7 +55,7 @@ type machine struct {
 	entries map[string]int // entries into each loop's body
 
 	attempts map[attemptKey]*attempt
-	logs     chan struct{} // one token a posted and undelivered log chunk
+	said     chan struct{} // a token for each undelivered Output, Usage and Heartbeat
 	closed   chan struct{}
 	closing  bool
 
@@ -157,8 +157,8 @@ func (m *machine) Deliver(event any) (program.Turn, error) {
 		return program.Turn{}, &program.Failure{Name: "Error", Message: fmt.Sprintf("unknown event %T", event)}
 	}
 	switch op := op.(type) {
-	case program.Output:
-		<-m.logs
+	case program.Output, program.Usage, program.Heartbeat:
+		<-m.said
 	case program.AttemptEnd:
 		key := attemptKey{op.Ref, op.Number}
 		if at := m.attempts[key]; at != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -222,4 +223,34 @@ func TestNestedLoopsNeverRepeatKeys(t *testing.T) {
 		turn = d.settle(program.Settlement{Ref: req.Ref})
 	}
 	require.Len(t, seen, 9)
+}
+
+// A task that says more than the engine takes is held back.
+func TestUndeliveredIsBounded(t *testing.T) {
+	const all = 3000
+	posts := make(chan any, 2*all)
+	m, err := New(workflow.Func(func(ctx wf) (any, error) {
+		return nil, ctx.Task("a", func(t workflow.Task) (any, error) {
+			for range all / 3 {
+				t.Heartbeat(1)
+				t.Usage(workflow.Usage{})
+				t.Log("x")
+			}
+			return nil, nil
+		}, nil)
+	})).New(context.Background(), program.Env{Post: func(ev any) { posts <- ev }})
+	require.NoError(t, err)
+	defer m.Close()
+	turn, err := m.Start(program.Input{Input: json.RawMessage("{}")})
+	require.NoError(t, err)
+	_, err = m.Attempt(program.Attempt{Ref: turn.Ops[0].(program.Request).Ref, Number: 1})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(posts) == maxUndelivered }, 10*time.Second, time.Millisecond)
+	for n := range all + 1 {
+		require.LessOrEqual(t, len(posts), maxUndelivered+1)
+		turn, err := m.Deliver(<-posts)
+		require.NoError(t, err)
+		_, ended := turn.Ops[0].(program.AttemptEnd)
+		require.Equal(t, n == all, ended)
+	}
 }

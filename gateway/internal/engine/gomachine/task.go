@@ -92,16 +92,25 @@ func (m *machine) post(op program.Op) {
 func (t *task) Attempt() int           { return t.a.Number }
 func (t *task) IdempotencyKey() string { return t.a.IdempotencyKey }
 
-// Log waits while the engine is behind with the run's events.
-func (t *task) Log(text string) {
-	if t.m.env.WaitCommits != nil {
-		t.m.env.WaitCommits(t)
-	}
+// say posts an operation once the engine has room for it.
+func (t *task) say(op program.Op) {
 	select {
-	case t.m.logs <- struct{}{}:
-		t.m.post(program.Output{Ref: t.a.Ref, Number: t.a.Number, Stream: "stdout", Text: text})
+	case t.m.said <- struct{}{}:
+		t.m.post(op)
 	case <-t.m.closed:
 	case <-t.Done():
+	}
+}
+
+// Log waits while the engine is behind with the run's events.
+func (t *task) Log(text string) {
+	t.waitCommits()
+	t.say(program.Output{Ref: t.a.Ref, Number: t.a.Number, Stream: "stdout", Text: text})
+}
+
+func (t *task) waitCommits() {
+	if t.m.env.WaitCommits != nil {
+		t.m.env.WaitCommits(t)
 	}
 }
 
@@ -110,12 +119,13 @@ func (t *task) Heartbeat(data any) {
 	if err != nil {
 		raw, _ = json.Marshal("unencodable: " + err.Error())
 	}
-	t.m.post(program.Heartbeat{Ref: t.a.Ref, Number: t.a.Number, Data: raw})
+	t.say(program.Heartbeat{Ref: t.a.Ref, Number: t.a.Number, Data: raw})
 }
 
 func (t *task) Usage(u workflow.Usage) {
 	if raw, err := json.Marshal(u); err == nil {
-		t.m.post(program.Usage{Ref: t.a.Ref, Number: t.a.Number, Fields: raw})
+		t.waitCommits()
+		t.say(program.Usage{Ref: t.a.Ref, Number: t.a.Number, Fields: raw})
 	}
 }
 
