@@ -84,7 +84,7 @@ func (p params) optionalIteration() (int, *wire.Error) {
 
 // nodeAt finds a node by id and iteration, -1 meaning its highest.
 func nodeAt(v *store.View, runID, nodeID string, iteration int) (*store.Node, error) {
-	nodes, err := v.Nodes(runID)
+	nodes, err := v.NodeStates(runID)
 	if err != nil {
 		return nil, err
 	}

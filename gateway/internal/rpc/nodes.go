@@ -34,7 +34,7 @@ func (r *Router) listNodeStates(ctx context.Context, _ *Call, p params) (any, er
 		if _, err := loadRun(v, id, notFound); err != nil {
 			return err
 		}
-		nodes, err := v.Nodes(id)
+		nodes, err := v.NodeStates(id)
 		if err != nil {
 			return err
 		}

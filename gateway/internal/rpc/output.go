@@ -35,7 +35,7 @@ func (r *Router) getNodeOutput(ctx context.Context, _ *Call, p params) (any, err
 
 // missingNode tells an unknown node from an unknown iteration of a known one.
 func missingNode(v *store.View, runID, nodeID string, iteration int) error {
-	nodes, err := v.Nodes(runID)
+	nodes, err := v.NodeStates(runID)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (r *Router) runState(v *store.View, run *store.Run) (*wire.RunState, error)
 			s.Blocked = &wire.Blocked{Kind: wire.BlockedApproval, NodeID: pending[0].NodeID, RequestedAt: isoMs(pending[0].RequestedAtMs)}
 		}
 	case wire.RunWaitingEvent, wire.RunWaitingTimer:
-		nodes, err := v.Nodes(run.RunID)
+		nodes, err := v.NodeStates(run.RunID)
 		if err != nil {
 			return nil, err
 		}

@@ -1,5 +1,7 @@
 package store
 
+import "strings"
+
 const nodeColumns = `node_id, iteration, kind, args_hash, ordinal, label, blocks, options, state, attempt, cuts,
 	position, settled_at, output, error, wake_at, created_at, updated_at`
 
@@ -61,6 +63,15 @@ func (tx *Tx) DeleteNode(runID, nodeID string, iteration int) error {
 // Nodes returns the journal of a run in order of request; none for an unknown run.
 func (v *View) Nodes(runID string) ([]*Node, error) {
 	return listOf(v, runID, "SELECT "+nodeColumns+" FROM gateway_nodes WHERE rid = ? ORDER BY ordinal", scanNode)
+}
+
+// nodeStateColumns are nodeColumns without what may be large and no list shows.
+var nodeStateColumns = strings.NewReplacer("blocks", "NULL", "output", "NULL").Replace(nodeColumns)
+
+// NodeStates is Nodes without Blocks and Output, for those who show where the nodes
+// stand: the outputs of a run together may be larger than memory.
+func (v *View) NodeStates(runID string) ([]*Node, error) {
+	return listOf(v, runID, "SELECT "+nodeStateColumns+" FROM gateway_nodes WHERE rid = ? ORDER BY ordinal", scanNode)
 }
 
 // Node returns one node, or ErrNotFound.

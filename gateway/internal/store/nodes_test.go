@@ -35,6 +35,11 @@ func TestNodesAndAttempts(t *testing.T) {
 		nodes, err := v.Nodes("r")
 		require.NoError(t, err)
 		same(t, []*Node{first, n}, nodes)
+		light := *n
+		light.Blocks, light.Output = nil, nil
+		states, err := v.NodeStates("r")
+		require.NoError(t, err)
+		same(t, []*Node{first, &light}, states)
 		counts, err := v.NodeCounts("r")
 		require.NoError(t, err)
 		same(t, map[string]int{"in-progress": 1}, counts)
