@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/rest"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -54,6 +55,7 @@ const (
 	routeAPI
 	routeRPC
 	routeRPCBody
+	routeElectric
 )
 
 // route is where a request goes. Segment is the part of the path that names a method,
@@ -103,6 +105,9 @@ func routeOf(method, path string, query bool) route {
 		}
 		if rest, ok := strings.CutPrefix(path, "/webhooks/"); ok && rest != "" && !strings.Contains(rest, "/") {
 			return route{kind: routeWebhook, segment: rest}
+		}
+		if path == rest.ElectricPath {
+			return route{kind: routeElectric}
 		}
 		if path == "/rpc" && !query {
 			return route{kind: routeRPCBody}
@@ -176,6 +181,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveRPC(w, r, run, method)
 	case routeRPCBody:
 		h.serveRPC(w, r, run, "")
+	case routeElectric:
+		h.serveElectric(w, r, run)
 	case routeIndex:
 		h.serveIndex(w)
 	default:

@@ -68,6 +68,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.log = eventlog.New(backend{run.store}, logOptions(s))
 	run.store.Observe(g.metrics.committed)
 	run.store.OnCommit(run.committed)
+	run.openChanges(s)
 	run.startLabeller()
 
 	run.scripts = &scripts{logger: g.logger, onAbandoned: g.abandoned}
@@ -87,6 +88,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		Observe: g.metrics.called, Counters: g.metrics.counters(),
 		CronsChanged: run.crons.Changed,
 	}))
+	run.openAPI()
 	caps := rpc.NewStreamCaps()
 	run.openSockets(s, caps)
 	run.openStreams(s, caps)
@@ -164,6 +166,7 @@ func (r *running) shut(ctx context.Context) error {
 	if r.crons != nil {
 		r.crons.Stop()
 	}
+	r.api.stop()
 	if r.sockets != nil {
 		r.sockets.Close()
 	}

@@ -85,13 +85,3 @@ func (h *handler) allow(w http.ResponseWriter, r *http.Request, run *running, sc
 	}
 	return true
 }
-
-// serveAPI answers below /v1/api: who may not come in is told so first, and nothing
-// is there yet.
-func (h *handler) serveAPI(w http.ResponseWriter, r *http.Request, run *running) {
-	if _, err := run.authenticate(r, h.site, rpc.TransportHTTP); err != nil {
-		h.rest(w, err)
-		return
-	}
-	h.rest(w, wire.Errorf(wire.CodeNotFound, "Route not found"))
-}

@@ -36,6 +36,7 @@ type running struct {
 	scripts   *scripts
 	engine    *engine.Engine
 	router    *rpc.Router
+	api       api
 	sockets   *wsconn.Registry
 	streams   *sse.Hub
 	crons     *cron.Scheduler
@@ -104,6 +105,7 @@ func (r *running) recheck() {
 	if r.sockets != nil {
 		r.sockets.Recheck()
 	}
+	r.api.recheck()
 }
 
 // force puts an entry in force whose parts are prepared.
@@ -114,6 +116,7 @@ func (r *running) force(e *entry) {
 	r.log.Configure(logOptions(e.settings))
 	r.configureSockets(e.settings)
 	r.streams.Configure(streamOptions(e.settings))
+	r.api.force(e.settings)
 	r.recheck()
 }
 
@@ -196,6 +199,7 @@ func (r *running) drain(ctx context.Context, reason string) {
 			limit = s.DrainTime
 		}
 		r.crons.Stop()
+		r.api.stop()
 		r.streams.Stop() // event streams would hold up the web server's exit
 		paced, cancel := context.WithTimeout(ctx, r.drainTime(limit))
 		r.sockets.Drain(paced, wire.CloseRestart, reason)

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,21 +173,21 @@ func TestGrantsAndExit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Options{Heartbeat: time.Second}, time.Now())
 		defer b.Close()
-		revoked, exiting := false, false
+		var revoked, exiting atomic.Bool
 		c := connect(t, b, "", Request{Recheck: func() *wire.Error {
-			if revoked {
+			if revoked.Load() {
 				return wire.Errorf(wire.CodeUnauthorized, "gone")
 			}
 			return nil
 		}})
-		other := connect(t, b, "", Request{Exiting: func() bool { return exiting }})
+		other := connect(t, b, "", Request{Exiting: func() bool { return exiting.Load() }})
 		b.Recheck()
 		synctest.Wait()
-		revoked = true
+		revoked.Store(true)
 		b.Recheck()
 		require.Nil(t, <-c.done)
 		other.take()
-		exiting = true
+		exiting.Store(true)
 		require.Nil(t, <-other.done)
 		require.Contains(t, other.take(), "retry: ")
 	})
