@@ -34,22 +34,26 @@ type crowd struct {
 	all    []*watcher
 }
 
-// watcher is one socket with the stream of one run.
+// watcher is one socket, or one stream of server-sent events, with the events of one
+// run.
 type watcher struct {
-	socket *client.Socket
+	socket *client.Socket // nil: stream is used
+	stream *rig.Events
 	run    string
+	sse    bool
 
 	mu     sync.Mutex
 	events []*client.RunEvent
 	wrong  error         // what must not have come
+	err    error         // why the stream of server-sent events ended
 	done   chan struct{} // closed when the run or the socket has ended
 
 	closedAt time.Time // valid once done is closed
 }
 
-// newCrowd starts a gateway from a Caddyfile with runs that work and sockets sockets
-// spread over them.
-func newCrowd(t *testing.T, config string, runs, sockets int) *crowd {
+// newCrowd starts a gateway from a Caddyfile with runs that work, and sockets and
+// streams of server-sent events spread over them.
+func newCrowd(t *testing.T, config string, runs, sockets, streams int) *crowd {
 	t.Helper()
 	c := &crowd{t: t, s: rig.NewSite(t, module)}
 	c.ledger = rig.NewLedger(t, t.TempDir(), func(rig.Entry) any { return map[string]any{"over": c.over.Load()} })
@@ -61,6 +65,11 @@ func newCrowd(t *testing.T, config string, runs, sockets int) *crowd {
 	}
 	for n := range sockets {
 		c.all = append(c.all, watch(t, c.p, c.runs[n%runs]))
+	}
+	for n := range streams {
+		w := &watcher{run: c.runs[n%runs], sse: true}
+		w.open(t, c.p)
+		c.all = append(c.all, w)
 	}
 	return c
 }
@@ -76,8 +85,18 @@ func watch(t *testing.T, p *rig.Process, run string) *watcher {
 // open follows the run from the last event seen.
 func (w *watcher) open(t *testing.T, p *rig.Process) {
 	t.Helper()
-	w.socket, w.done = p.Dial(), make(chan struct{})
+	w.done = make(chan struct{})
 	last := int64(len(w.events))
+	if w.sse {
+		w.stream = p.Events(w.run, last)
+		go func() {
+			defer close(w.done)
+			w.err = w.stream.Follow(w.take)
+			w.closedAt = time.Now()
+		}()
+		return
+	}
+	w.socket = p.Dial()
 	opened, err := w.socket.Stream(t.Context(), w.run, &last)
 	require.NoError(t, err)
 	go func() {
@@ -108,7 +127,7 @@ func (w *watcher) snapshot() ([]*client.RunEvent, error) {
 	return append([]*client.RunEvent(nil), w.events...), w.wrong
 }
 
-// finish lets the runs end and compares what all sockets saw.
+// finish lets the runs end and compares what all clients saw.
 func (c *crowd) finish() (events int) {
 	c.t.Helper()
 	c.over.Store(true)
@@ -125,7 +144,11 @@ func (c *crowd) finish() (events int) {
 				return false
 			}
 		})
-		require.NoError(c.t, w.socket.Err(), "no socket was dropped")
+		if w.sse {
+			require.NoError(c.t, w.err, "no stream was dropped")
+		} else {
+			require.NoError(c.t, w.socket.Err(), "no socket was dropped")
+		}
 		got, wrong := w.snapshot()
 		require.NoError(c.t, wrong)
 		require.Equal(c.t, "run.completed", got[len(got)-1].Event)

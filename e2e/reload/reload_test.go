@@ -1,11 +1,15 @@
 package reload
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,41 +18,58 @@ import (
 	"github.com/smithersai/caddy-smithers/e2e/rig"
 )
 
-// TestManyReloads is invariant 6. RELOADS, RELOAD_SOCKETS and RELOAD_RUNS change its
-// size.
+// TestManyReloads is invariant 6. RELOADS, RELOAD_SOCKETS, RELOAD_STREAMS and RELOAD_RUNS
+// change its size.
 func TestManyReloads(t *testing.T) {
-	reloads, sockets, runs := rig.Count(t, "RELOADS", 100), rig.Count(t, "RELOAD_SOCKETS", 200), rig.Count(t, "RELOAD_RUNS", 50)
-	c := newCrowd(t, "", runs, sockets)
+	reloads, sockets := rig.Count(t, "RELOADS", 100), rig.Count(t, "RELOAD_SOCKETS", 200)
+	streams, runs := rig.Count(t, "RELOAD_STREAMS", 50), rig.Count(t, "RELOAD_RUNS", 50)
+	c := newCrowd(t, "", runs, sockets, streams)
 	var first rig.Usage
 	begin := time.Now()
 	for n := range reloads {
 		require.NoError(t, c.p.Load(c.s.Caddyfile(fmt.Sprintf("heartbeat %ds\nevent_window %d", 5+n%7, 10_000+n), "")))
 		if n == reloads/5 { // caches are filled, pools have grown
-			first = c.p.Usage()
+			first = c.calm()
 		}
 	}
 	took := time.Since(begin)
 	require.Equal(t, float64(sockets), gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`))
-	last := c.p.Usage()
+	last := c.calm()
 	t.Logf("%d reloads in %s; after %d of them %+v, at the end %+v", reloads, took.Round(time.Millisecond), reloads/5+1, first, last)
 
-	// Runs come and go, so the figures breathe a little; a leak of one a reload shows.
-	slack := reloads / 2
+	slack := reloads / 4 // a leak of one a reload shows
 	require.LessOrEqual(t, last.Goroutines, first.Goroutines+slack, "goroutines")
-	require.LessOrEqual(t, last.Files, first.Files+slack/2, "file handles")
+	require.LessOrEqual(t, last.Files, first.Files+slack, "file handles")
 	require.Less(t, last.Heap, first.Heap+16<<20, "memory in use")
 
 	events := c.finish()
 	c.once()
 	require.Equal(t, float64(sockets), gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`))
 	for _, w := range c.all {
-		require.NoError(t, w.socket.Close())
+		if !w.sse {
+			require.NoError(t, w.socket.Close())
+		}
 	}
 	c.p.Wait("the gauge to fall to 0", func() bool { return gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`) == 0 })
 	for _, line := range c.p.Errors() {
-		t.Errorf("logged: %s", line)
+		// Caddy waits for open streams as long as the grace period says, and says so.
+		if !strings.Contains(line, "server graceful shutdown") {
+			t.Errorf("logged: %s", line)
+		}
 	}
-	t.Logf("%d sockets saw %d events of %d runs, none missing, none twice", sockets, events, runs)
+	t.Logf("%d sockets and %d streams saw %d events of %d runs, none missing, none twice", sockets, streams, events, runs)
+}
+
+// calm measures the process several times, as runs come and go, and keeps the least.
+func (c *crowd) calm() rig.Usage {
+	c.t.Helper()
+	least := c.p.Usage()
+	for range 9 {
+		u := c.p.Usage()
+		least.Goroutines, least.Files = min(least.Goroutines, u.Goroutines), min(least.Files, u.Files)
+		least.RSS, least.Heap = min(least.RSS, u.RSS), min(least.Heap, u.Heap)
+	}
+	return least
 }
 
 // gauge reads one sample of /metrics.
@@ -65,7 +86,7 @@ func gauge(t *testing.T, c *crowd, name string) float64 {
 }
 
 func TestFailingConfigsChangeNothing(t *testing.T) {
-	c := newCrowd(t, "heartbeat 5s", 4, 16)
+	c := newCrowd(t, "heartbeat 5s", 4, 16, 4)
 	c.s.Write("workspace/broken.mjs", "export function register() { throw new Error('not this one'); }\n")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -106,7 +127,7 @@ func with(s rig.Site, module, db string) string {
 }
 
 func TestReloadsInFlightTogether(t *testing.T) {
-	c := newCrowd(t, "", 4, 16)
+	c := newCrowd(t, "", 4, 16, 4)
 	var wg sync.WaitGroup
 	errs := make([]error, 12)
 	for n := range errs {
@@ -114,8 +135,15 @@ func TestReloadsInFlightTogether(t *testing.T) {
 	}
 	wg.Wait()
 	for _, err := range errs {
-		require.NoError(t, err)
+		// A reload also replaces the admin API, which may cut the caller of another.
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Error(err)
+		}
 	}
+	require.NoError(t, c.p.Load(c.s.Caddyfile("heartbeat 2s", "")))
+	_, health, err := c.p.Get(t.Context(), "/health")
+	require.NoError(t, err)
+	require.Contains(t, string(health), `"heartbeatMs":2000`)
 	c.finish()
 	c.once()
 	for _, line := range c.p.Errors() {
@@ -124,14 +152,14 @@ func TestReloadsInFlightTogether(t *testing.T) {
 }
 
 func TestChangedPath(t *testing.T) {
-	c := newCrowd(t, "", 4, 16)
+	c := newCrowd(t, "", 4, 16, 4)
 	moved := *c.s
 	moved.DB = c.s.Path("other.db")
 	require.NoError(t, c.p.Load(moved.Caddyfile("", "")))
 	for _, w := range c.all { // told to come back, where the new gateway is
 		select {
-		case <-w.socket.Done():
-			require.Equal(t, 1012, w.socket.CloseCode(), "%v", w.socket.Err())
+		case <-w.done:
+			w.leftToReturn(t)
 		case <-time.After(rig.Patience):
 			t.Fatal("a socket of the former gateway stays open")
 		}
@@ -157,7 +185,7 @@ func TestChangedPath(t *testing.T) {
 }
 
 func TestRevokedGrantIsCut(t *testing.T) {
-	c := newCrowd(t, "", 4, 16)
+	c := newCrowd(t, "", 4, 16, 4)
 	token := c.s.Issue("run:read", "bob")
 	bob := watch(t, c.p.As(token).Accepts(), c.runs[0])
 	_, code := c.s.CLI("token", "revoke", token)

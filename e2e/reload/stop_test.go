@@ -15,11 +15,11 @@ import (
 // end.
 const grace = 10 * time.Second
 
-// TestTermEndsInTime stops a gateway with many sockets again and again. STOPS and
-// STOP_SOCKETS change its size.
+// TestTermEndsInTime stops a gateway with many sockets again and again. STOPS,
+// STOP_SOCKETS and STOP_STREAMS change its size.
 func TestTermEndsInTime(t *testing.T) {
-	stops, sockets := rig.Count(t, "STOPS", 3), rig.Count(t, "STOP_SOCKETS", 200)
-	c := newCrowd(t, "", 10, sockets)
+	stops, sockets, streams := rig.Count(t, "STOPS", 3), rig.Count(t, "STOP_SOCKETS", 200), rig.Count(t, "STOP_STREAMS", 200)
+	c := newCrowd(t, "", 10, sockets, streams)
 	for n := range stops {
 		closed := make([]time.Duration, len(c.all))
 		begin := time.Now()
@@ -36,11 +36,11 @@ func TestTermEndsInTime(t *testing.T) {
 		require.Less(t, took, grace+2*time.Second)
 		require.Zero(t, c.p.Cmd.ProcessState.ExitCode())
 		for _, w := range c.all {
-			require.Equal(t, 1012, w.socket.CloseCode(), "a code that says: come back. %v", w.socket.Err())
+			w.leftToReturn(t)
 		}
 		slices.Sort(closed)
 		spread := closed[len(closed)*9/10] - closed[len(closed)/10]
-		t.Logf("stop %d: %s; %d sockets closed from %s to %s", n+1, took.Round(time.Millisecond), len(closed),
+		t.Logf("stop %d: %s; %d sockets and streams closed from %s to %s", n+1, took.Round(time.Millisecond), len(closed),
 			closed[0].Round(time.Millisecond), closed[len(closed)-1].Round(time.Millisecond))
 		if sockets >= 100 {
 			require.Greater(t, spread, took/4, "the sockets do not all come back in the same moment")
@@ -58,6 +58,18 @@ func TestTermEndsInTime(t *testing.T) {
 	c.parked(stops)
 }
 
+// leftToReturn holds that a client was told to come back: sockets by a close code,
+// streams by a retry line and an orderly end.
+func (w *watcher) leftToReturn(t *testing.T) {
+	t.Helper()
+	if w.sse {
+		require.NoError(t, w.err)
+		require.True(t, w.stream.Retry(), "no word when to come back")
+		return
+	}
+	require.Equal(t, 1012, w.socket.CloseCode(), "%v", w.socket.Err())
+}
+
 // restart starts the gateway again and watches the same runs from where each socket
 // was.
 func (c *crowd) restart() {
@@ -67,7 +79,7 @@ func (c *crowd) restart() {
 	for i, w := range c.all {
 		before, wrong := w.snapshot()
 		require.NoError(c.t, wrong)
-		again := &watcher{run: w.run, events: before}
+		again := &watcher{run: w.run, sse: w.sse, events: before}
 		again.open(c.t, c.p)
 		c.all[i] = again
 	}

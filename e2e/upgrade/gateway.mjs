@@ -31,7 +31,10 @@ export function register(gateway) {
   });
   gateway.register("chatty", async (ctx) => {
     for (let i = 0; i < ctx.input.rounds; i++) {
-      await ctx.task(`talk-${i}`, async ({ log }) => { for (let n = 0; n < 20; n++) await log(`line ${i}.${n}`); });
+      await ctx.task(`talk-${i}`, async ({ log }) => {
+        for (let n = 0; n < 20; n++) await log(`line ${i}.${n}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      });
     }
     return {};
   });
