@@ -16,6 +16,7 @@ func openWriter(path, durability string, now time.Time) (_ *conn, err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrUnwritable)
 	}
+	create(path)
 	c, err := dial(path, "rwc")
 	if err != nil {
 		return nil, openError(path, err)
@@ -49,6 +50,16 @@ func openWriter(path, durability string, now time.Time) (_ *conn, err error) {
 		return nil, openError(path, err)
 	}
 	return c, nil
+}
+
+// create makes a database that is not there yet readable for its user alone: it
+// will hold what workflows were given and made. SQLite would follow the umask; its
+// companion files have the mode of the database. Nobody in this process has the file
+// open by now, so that closing it drops no lock. SQLite reports what goes wrong.
+func create(path string) {
+	if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		_ = f.Close()
+	}
 }
 
 // setup sets what every connection needs.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,21 @@ func TestOpenCreatesFileAndFolder(t *testing.T) {
 	require.EqualValues(t, 0o700, info.Mode().Perm())
 	require.FileExists(t, path)
 	withRun(t, s, "r")
+}
+
+// What workflows were given and made is nobody else's business, whatever the umask.
+func TestDatabaseIsPrivate(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no such modes there")
+	}
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	s := openAt(t, path)
+	withRun(t, s, "r")
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		info, err := os.Stat(path + suffix)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode(), suffix)
+	}
 }
 
 func TestOpenRefuses(t *testing.T) {
