@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e lint fmt fuzz bench bench-micro clean
+.PHONY: help build test race unit e2e crash lint fmt fuzz bench bench-micro clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -13,6 +13,9 @@ test: ## all tests: race detector, units and fuzz seeds, both builds, the binary
 
 race unit e2e: ## one part of the tests
 	@sh .ci/test $@
+
+crash: ## reliability at full size: 200 kills, 20 stops, storage lost (about 10 minutes)
+	@sh .ci/test crash
 
 lint: ## gofmt, vet, staticcheck, go mod tidy, import order, govulncheck
 	@sh .ci/lint
