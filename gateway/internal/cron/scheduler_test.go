@@ -259,8 +259,8 @@ func TestSchedulesRestWithTheirWorkflow(t *testing.T) {
 	w.advance(10 * time.Minute)
 	require.Empty(t, w.ticks())
 	require.True(t, w.cron("gateway:tick").Idle)
-	w.sched.Sync([]engine.Definition{definition("tick", "* * * * *")})
 	w.engine.SetWorkflows([]engine.Definition{definition("tick", "* * * * *")})
+	w.sched.Sync([]engine.Definition{definition("tick", "* * * * *")})
 	w.settle()
 	require.Len(t, w.ticks(), 1, "back again, with what was due")
 
