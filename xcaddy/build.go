@@ -147,18 +147,7 @@ func plainBuild(ctx context.Context, c *console, co *checkout, o buildOptions, o
 	cmd := exec.CommandContext(ctx, "go", append(args, plainTarget)...)
 	cmd.Dir = co.root
 	cmd.Env = append(buildEnv(), "CGO_ENABLED=0", "GOOS="+o.platform.OS, "GOARCH="+o.platform.Arch)
-	r, w := io.Pipe()
-	cmd.Stdout, cmd.Stderr = w, w
-	done := make(chan error, 1)
-	go func() {
-		err := cmd.Run()
-		w.Close()
-		done <- err
-	}()
-	if err := p.follow(r, true, nil); err != nil {
-		return errors.Join(err, <-done)
-	}
-	if err := <-done; err != nil {
+	if err := p.run(cmd); err != nil {
 		p.close()
 		return fmt.Errorf("go build: %w\n%s", err, strings.Join(p.tail(), "\n"))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"os"
@@ -62,6 +63,19 @@ func TestProgressCountsPackagesAndKeepsMessages(t *testing.T) {
 	p.close()
 	p.close()
 	require.Contains(t, errOut.String(), "compiling")
+}
+
+func TestProgressOfACommandThatCannotBeFollowed(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a shell")
+	}
+	c, _, _ := testConsole()
+	p := newProgress(c, 0)
+	defer p.close()
+	require.ErrorIs(t, p.run(exec.Command("sh", "-c", "head -c 4000000 /dev/zero | tr '\\0' x")), bufio.ErrTooLong)
+	require.NoError(t, p.run(exec.Command("sh", "-c", "echo a/package; echo a message")))
+	require.Equal(t, []string{"a message"}, p.tail()[len(p.tail())-1:])
+	require.Error(t, p.run(exec.Command("sh", "-c", "exit 3")))
 }
 
 func TestMovedModules(t *testing.T) {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +79,21 @@ func (p *progress) follow(r io.Reader, compiling bool, each func(line string)) e
 		p.mu.Unlock()
 	}
 	return s.Err()
+}
+
+// run runs a command that compiles and follows what it prints.
+func (p *progress) run(cmd *exec.Cmd) error {
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	done := make(chan error, 1)
+	go func() {
+		err := cmd.Run()
+		_ = w.Close() // cannot fail
+		done <- err
+	}()
+	err := p.follow(r, true, nil)
+	_ = r.CloseWithError(err) // who stops reading must not leave the command writing for ever
+	return errors.Join(err, <-done)
 }
 
 // isPackage tells a package path, as go build -v prints it, from a message.
