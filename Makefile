@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e crash lint fmt fuzz bench bench-micro clean
+.PHONY: help build test race unit e2e conformance crash lint fmt fuzz bench bench-micro clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -12,6 +12,9 @@ test: ## all tests: race detector, units and fuzz seeds, both builds, the binary
 	@sh .ci/test
 
 race unit e2e: ## one part of the tests
+	@sh .ci/test $@
+
+conformance: ## the official client and contract package against the built binary (Node, npm)
 	@sh .ci/test $@
 
 crash: ## reliability at full size: 200 kills, 20 stops, storage lost (about 10 minutes)
@@ -34,4 +37,4 @@ bench-micro: ## the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./gateway/...
 
 clean: ## remove what the other targets made
-	rm -rf bin dist
+	rm -rf bin dist conformance/.cache

@@ -1,0 +1,17 @@
+// What the gateway does not have yet. Each of these has its test, which is run all the
+// same: it must fail because the method or route is unknown. One that answers anything
+// else fails the suite, so an entry must go in the commit that brings what it names.
+
+const inspection = "frames, rewinding and DevTools are not built yet";
+
+/** Why a test is waiting, by its name: an RPC method, or what else a test is called. */
+export const pending = {
+  rewindRun: inspection,
+  streamDevTools: inspection,
+  getDevToolsSnapshot: inspection,
+  getNodeDiff: inspection,
+  getRunDiff: inspection,
+  "runs.diff": inspection,
+  "frames.list": inspection,
+  "frames.get": inspection,
+};
