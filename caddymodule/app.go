@@ -135,7 +135,7 @@ func (a *App) Start() error {
 		if err := a.register(key, m); err != nil {
 			return err
 		}
-		m.shared.use(a, a.logger.Core(), m.claims[0].settings)
+		m.shared.use(a, a.logger.Core())
 		m.applied = true
 		if err := pool.waitClosed(ctx, key); err != nil {
 			return err

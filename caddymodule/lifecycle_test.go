@@ -86,13 +86,14 @@ func TestFailingConfigChangesNothing(t *testing.T) {
 	require.ErrorContains(t, err, s.dir+"/no/such/folder")
 
 	// Another app of the config fails, before or after ours: apps start in random order.
-	source := s.caddyfile(map[string]string{"token_store": s.dir + "/others.json", "event_window": "50"})
+	source := s.caddyfile(map[string]string{"token_store": s.dir + "/others.json", "event_window": "50", "drain_time": "7s"})
 	config, err := adapt(t, "Caddyfile", source)
 	require.NoError(t, err)
 	for range 10 {
 		err = caddy.Load(withApp(t, config, "smithers_test_failing"), true)
 		require.ErrorContains(t, err, "this app never starts")
-		// The token store of the old config is in force.
+		// The token store of the old config is in force, and its drain time.
+		require.NotEqual(t, 7*time.Second, pool.sorted()[0].gateway.DrainTime())
 		_, err = bob.Run(s.context(), run)
 		require.NoError(t, err)
 		require.NoError(t, socket.Call(s.context(), "health", nil, nil))

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -52,7 +51,6 @@ type shared struct {
 	log     *switchedCore
 	pool    *gatewayPool
 
-	drainTime           atomic.Int64 // of the settings in force, in nanoseconds
 	drainOnce, stopOnce sync.Once
 	stopped             chan struct{} // closed when shutDown begins
 	stopErr             error
@@ -176,7 +174,7 @@ func (s *shared) drainOnExit() {
 func (s *shared) shutDown() error {
 	s.stopOnce.Do(func() {
 		close(s.stopped)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.drainTime.Load())+closeMargin)
+		ctx, cancel := context.WithTimeout(context.Background(), s.gateway.DrainTime()+closeMargin)
 		defer cancel()
 		s.stopErr = s.gateway.Close(ctx)
 		if s.stopErr != nil {
@@ -202,9 +200,6 @@ func (s *shared) endWithDoomed() {
 
 // use makes the gateway log where the owner's config wants it; release takes that
 // back.
-func (s *shared) use(owner any, core zapcore.Core, settings gateway.Settings) {
-	s.log.push(owner, core)
-	s.drainTime.Store(int64(settings.DrainTime))
-}
+func (s *shared) use(owner any, core zapcore.Core) { s.log.push(owner, core) }
 
 func (s *shared) release(owner any) { s.log.drop(owner) }

@@ -204,6 +204,15 @@ func (g *Gateway) requestTimeout() time.Duration {
 	return DefaultRequestTimeout
 }
 
+// DrainTime is over how much time Drain and Close spread the ends of the sockets, by
+// the settings in force.
+func (g *Gateway) DrainTime() time.Duration {
+	if s := g.settings.Load(); s != nil {
+		return s.DrainTime
+	}
+	return DefaultDrainTime
+}
+
 func (g *Gateway) maxBody() int64 {
 	if s := g.settings.Load(); s != nil {
 		return s.MaxBody

@@ -194,14 +194,10 @@ func (r *running) vms() (sum jsmod.Stats) {
 func (r *running) drain(ctx context.Context, reason string) {
 	r.drained.Do(func() {
 		r.draining.Store(true)
-		limit := DefaultDrainTime
-		if s := r.g.settings.Load(); s != nil {
-			limit = s.DrainTime
-		}
 		r.crons.Stop()
 		r.api.stop()
 		r.streams.Stop() // event streams would hold up the web server's exit
-		paced, cancel := context.WithTimeout(ctx, r.drainTime(limit))
+		paced, cancel := context.WithTimeout(ctx, r.drainTime(r.g.DrainTime()))
 		r.sockets.Drain(paced, wire.CloseRestart, reason)
 		cancel()
 		if err := r.stopEngine(ctx); err != nil {
