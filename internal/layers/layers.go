@@ -23,7 +23,7 @@ var Order = [][]string{
 	{"gateway"},
 	{"caddymodule"},
 	{"examples"},
-	{"xcaddy", "e2e"},
+	{"xcaddy", "e2e", "conformance"},
 }
 
 // Aside are packages outside the order: tools that any program or test may use and
