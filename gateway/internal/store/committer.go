@@ -91,6 +91,7 @@ func (s *Store) commitBatch(tx *Tx, units []*unit) error {
 	err := s.transact(tx, units)
 	if err != nil {
 		s.counters.forget(s.version.Load())
+		s.runs.clear()
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		s.health.Store(&err)
 		s.report(nil, units, err)
@@ -181,6 +182,7 @@ func (s *Store) abandon(units []*unit) {
 	s.log.Error("a function run by the store ended its goroutine")
 	err := errors.Join(fmt.Errorf("%w: a unit of work ended its goroutine", ErrUnavailable), s.rollback())
 	s.counters.forget(s.version.Load())
+	s.runs.clear()
 	s.report(nil, units, err)
 }
 

@@ -54,6 +54,7 @@ func (tx *Tx) InsertRun(r *Run) error {
 	}
 	tx.Touch(CollectionRuns | CollectionRunEvents)
 	r.RID = rid
+	tx.s.runs.inserted(r)
 	tx.s.counters.add(r.RunID, counter{rid: rid, system: r.System, nextSeq: max(1, r.SeqBase)})
 	return nil
 }
@@ -76,10 +77,27 @@ const sqlUpdateRun = `UPDATE gateway_runs SET
 // creation time) and SeqBase. ErrNotFound if it was deleted.
 func (tx *Tx) UpdateRun(r *Run) error {
 	tx.Touch(CollectionRuns)
-	return tx.mustWrite(sqlUpdateRun,
+	err := tx.mustWrite(sqlUpdateRun,
 		r.Version, r.Status, r.Queued, r.Output, r.Error, orEmpty(r.Config), r.LastPosition, r.Generation,
 		orNull(r.ContinuedTo), orNull(r.StartedAtMs), orNull(r.FinishedAtMs), orNull(r.HeartbeatAtMs), orNull(r.Owner),
 		orNull(r.CancelRequestedMs), orNull(r.PauseRequestedMs), r.FailedChildren, r.RID)
+	if err == nil {
+		tx.s.runs.updated(r)
+	}
+	return err
+}
+
+// Run is View.Run with the help of the rows in memory. The texts of the result must
+// not be changed in place.
+func (tx *Tx) Run(runID string) (*Run, error) {
+	if r := tx.s.runs.get(runID); r != nil {
+		return r, nil
+	}
+	r, err := tx.View.Run(runID)
+	if err == nil {
+		tx.s.runs.put(r)
+	}
+	return r, err
 }
 
 // Run returns a run, or ErrNotFound.
@@ -224,5 +242,6 @@ func (tx *Tx) DeleteRun(runID string) error {
 	}
 	tx.Touch(CollectionRuns | CollectionRunEvents | CollectionNodes | CollectionNodeOutputs | CollectionApprovals)
 	tx.s.counters.drop(runID)
+	tx.s.runs.drop(runID)
 	return nil
 }

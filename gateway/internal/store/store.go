@@ -66,6 +66,7 @@ type Store struct {
 
 	queue       *queue
 	counters    *counters // the committer's alone
+	runs        *runCache // likewise
 	onCommit    func([]*Event)
 	onChange    func(Collections)
 	observe     func(time.Duration, int, int)
@@ -177,6 +178,7 @@ func (s *Store) openConns() (err error) {
 	}
 	s.version.Store(version)
 	s.counters = newCounters(version)
+	s.runs = newRunCache()
 	s.readers = make(chan *conn, s.opts.Readers)
 	for range s.opts.Readers {
 		c, err := openReader(s.path)

@@ -45,6 +45,7 @@ func (tx *Tx) run(u *unit) error {
 		clear(tx.events[pushed:])
 		tx.events, tx.appended, tx.touched = tx.events[:pushed], appended, touched
 		counters.undo()
+		tx.s.runs.clear()
 		tx.undo()
 	case tx.saved:
 		tx.saved = false
