@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e conformance crash lint fmt fuzz bench bench-micro clean
+.PHONY: help build test race unit e2e conformance crash lint fmt fuzz bench bench-micro test-deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ bench: ## load the built binary: commits, deliveries and runs a second (about a 
 
 bench-micro: ## the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./gateway/...
+
+test-deploy: ## deploy/reference for real: builds the image, runs Compose, systemd, a pod (needs root)
+	@bash deploy/test/run
 
 clean: ## remove what the other targets made
 	rm -rf bin dist conformance/.cache

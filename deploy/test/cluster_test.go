@@ -230,10 +230,14 @@ func TestIngressPassesSocketsAndAddresses(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() }) // its workers end with it
 
-	// The client comes from an address that is neither nginx's nor the bridge's, and lies.
+	// The client comes from a public address, which a network of Docker's gives this
+	// machine, and lies about it.
+	network, public := name+"-public", "198.51.100.1"
+	docker(t, "network", "create", "--opt", "com.docker.network.bridge.enable_ip_masquerade=false", "--subnet", "198.51.100.0/29", "--gateway", public, network)
+	t.Cleanup(func() { docker(t, "network", "rm", network) })
 	q := remote(t, fmt.Sprintf("https://%s:%d", "127.0.0.1", port), token, root)
 	q.TLS.ServerName = host
-	from(q, "127.0.0.9")
+	from(q, public)
 	waitFor(t, "nginx", func() bool { return ready(q) })
 
 	launch(t, q, "through", 3)
@@ -244,7 +248,7 @@ func TestIngressPassesSocketsAndAddresses(t *testing.T) {
 	require.Equal(t, 3, count(events, "node.finished", "roll-out"))
 
 	waitFor(t, "the client's address in the log", func() bool {
-		return strings.Contains(docker(t, "logs", name), `"client_ip":"127.0.0.9"`)
+		return strings.Contains(docker(t, "logs", name), `"client_ip":"`+public+`"`)
 	})
 	require.NotContains(t, docker(t, "logs", name), `"client_ip":"6.6.6.6"`)
 	require.NotContains(t, docker(t, "logs", name), token)
