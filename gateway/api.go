@@ -70,7 +70,7 @@ func (h *handler) serveAPI(w http.ResponseWriter, r *http.Request, run *running)
 		h.rest(w, failure)
 		return
 	}
-	h.answered(w, run, func(q *rest.Request) (int, []byte) { return run.api.rest.Answer(ctx, q) }, h.apiRequest(w, r, p, path))
+	h.answered(w, func(q *rest.Request) (int, []byte) { return run.api.rest.Answer(ctx, q) }, h.apiRequest(w, r, p, path))
 }
 
 // serveElectric answers POST /v1/electric/write, whose errors are flat.
@@ -84,7 +84,7 @@ func (h *handler) serveElectric(w http.ResponseWriter, r *http.Request, run *run
 		h.json(w, status, body)
 		return
 	}
-	h.answered(w, run, func(q *rest.Request) (int, []byte) { return run.api.rest.Electric(ctx, q) },
+	h.answered(w, func(q *rest.Request) (int, []byte) { return run.api.rest.Electric(ctx, q) },
 		h.apiRequest(w, r, p, rest.ElectricPath))
 }
 
@@ -93,11 +93,8 @@ func (h *handler) apiRequest(w http.ResponseWriter, r *http.Request, p *auth.Pri
 		Body: func() ([]byte, *wire.Error) { return h.body(w, r) }}
 }
 
-func (h *handler) answered(w http.ResponseWriter, run *running, answer func(*rest.Request) (int, []byte), q *rest.Request) {
+func (h *handler) answered(w http.ResponseWriter, answer func(*rest.Request) (int, []byte), q *rest.Request) {
 	status, body := answer(q)
-	if status >= http.StatusBadRequest {
-		run.metrics.failed("http", rpc.TransportHTTP, "", http.StatusText(status))
-	}
 	h.json(w, status, body)
 }
 

@@ -5,15 +5,21 @@ import (
 	"math"
 	"slices"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
-func (r *Router) attemptRow(runID string, a *store.Attempt) wire.AttemptRow {
+// attemptRow shows an attempt of a node; n may be nil.
+func (r *Router) attemptRow(runID string, a *store.Attempt, n *store.Node) wire.AttemptRow {
+	meta := a.Meta
+	if len(meta) == 0 {
+		meta = attemptMeta(n)
+	}
 	return wire.AttemptRow{
 		RunID: runID, NodeID: a.NodeID, Iteration: a.Iteration, Attempt: a.Attempt, State: a.State,
 		StartedAtMs: a.StartedAtMs, FinishedAtMs: optionalMs(a.FinishedAtMs), HeartbeatAtMs: optionalMs(a.HeartbeatAtMs),
-		HeartbeatDataJSON: optionalText(a.Heartbeat), ErrorJSON: r.scrub.failureText(a.Error), MetaJSON: optionalText(a.Meta),
+		HeartbeatDataJSON: optionalText(a.Heartbeat), ErrorJSON: r.scrub.failureText(a.Error), MetaJSON: optionalText(meta),
 	}
 }
 
@@ -38,8 +44,16 @@ func (r *Router) attemptsList(ctx context.Context, _ *Call, p params) (any, erro
 			attempts, err = v.AttemptsOf(id)
 			slices.SortStableFunc(attempts, func(a, b *store.Attempt) int { return int(a.StartedAtMs - b.StartedAtMs) })
 		}
+		if err != nil {
+			return err
+		}
+		nodes, err := v.Nodes(id)
+		byKey := make(map[program.Key]*store.Node, len(nodes))
+		for _, n := range nodes {
+			byKey[program.Key{NodeID: n.NodeID, Iteration: n.Iteration}] = n
+		}
 		for _, a := range attempts {
-			rows = append(rows, r.attemptRow(id, a))
+			rows = append(rows, r.attemptRow(id, a, byKey[program.Key{NodeID: a.NodeID, Iteration: a.Iteration}]))
 		}
 		return err
 	})
@@ -62,13 +76,20 @@ func (r *Router) attemptsGet(ctx context.Context, _ *Call, p params) (any, error
 			return nil
 		}
 		attempts, err := v.Attempts(id, nodeID, int(iteration))
-		for _, a := range attempts {
-			if float64(a.Attempt) == attempt {
-				found := r.attemptRow(id, a)
-				row = &found
-			}
+		if err != nil {
+			return err
 		}
-		return err
+		i := slices.IndexFunc(attempts, func(a *store.Attempt) bool { return float64(a.Attempt) == attempt })
+		if i < 0 {
+			return nil
+		}
+		n, err := v.Node(id, nodeID, int(iteration))
+		if err != nil {
+			return err
+		}
+		found := r.attemptRow(id, attempts[i], n)
+		row = &found
+		return nil
 	})
 	if err != nil {
 		return nil, err
