@@ -105,8 +105,10 @@ type Task interface {
 	Attempt() int // from 1
 	// IdempotencyKey is the same for every attempt of this node.
 	IdempotencyKey() string
-	// Log pushes one task.output event.
+	// Log pushes one task.output event, of stream "stdout".
 	Log(text string)
+	// Output is Log for a stream, "stdout" or "stderr".
+	Output(stream, text string)
 	// Heartbeat proves life, with optional data.
 	Heartbeat(data any)
 	// Usage pushes one token.usage event.

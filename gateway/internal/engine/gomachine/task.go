@@ -102,10 +102,12 @@ func (t *task) say(op program.Op) {
 	}
 }
 
-// Log waits while the engine is behind with the run's events.
-func (t *task) Log(text string) {
+func (t *task) Log(text string) { t.Output("stdout", text) }
+
+// Output waits while the engine is behind with the run's events.
+func (t *task) Output(stream, text string) {
 	t.waitCommits()
-	t.say(program.Output{Ref: t.a.Ref, Number: t.a.Number, Stream: "stdout", Text: text})
+	t.say(program.Output{Ref: t.a.Ref, Number: t.a.Number, Stream: stream, Text: text})
 }
 
 func (t *task) waitCommits() {
