@@ -32,6 +32,7 @@ func scanCron(r row) *Cron {
 // PutCron stores a schedule, in place of one with the same CronID. CreatedAtMs of
 // that one stays.
 func (tx *Tx) PutCron(c *Cron) error {
+	tx.Touch(CollectionCrons)
 	_, err := tx.write(`INSERT INTO gateway_crons (cron_id, workflow_key, pattern, time_zone, enabled, registered, changed, removed,
 		idle, created_at, last_run_at, next_run_at, error) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (cron_id) DO UPDATE SET workflow_key = excluded.workflow_key, pattern = excluded.pattern,
@@ -45,6 +46,7 @@ func (tx *Tx) PutCron(c *Cron) error {
 
 // DeleteCron removes a schedule. ErrNotFound if there is none.
 func (tx *Tx) DeleteCron(cronID string) error {
+	tx.Touch(CollectionCrons)
 	return tx.mustWrite("DELETE FROM gateway_crons WHERE cron_id = ?", cronID)
 }
 
