@@ -95,3 +95,31 @@ func TestReplayTakesTheSameRace(t *testing.T) {
 		require.Equal(t, map[string]any{"winner": "b", "shared": 312.0}, d.result())
 	}
 }
+
+// A replay does not run the task body, so what it wakes must not use up numbers of
+// the run's generator.
+func TestRandomBesideATaskIsNotTheRuns(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", body(`
+		let wake; const woken = new Promise((resolve) => { wake = resolve; });
+		woken.then(() => { Math.random(); crypto.randomUUID(); });
+		await ctx.task('t', () => { wake(); });
+		return Math.random();`))
+	live := newDriver(t, m, "w")
+	live.run()
+	replayed := newDriver(t, m, "w")
+	replayed.take(replayed.machine.Start(replayed.input))
+	replayed.take(replayed.machine.Settle(live.settled[0]))
+	require.Equal(t, live.result(), replayed.result())
+}
+
+func TestTimeOriginIsTheRuns(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	d := runModule(t, h, `
+		const both = () => [performance.timeOrigin + performance.now(), Date.now()];
+		return { outside: both(), inside: await ctx.task('t', both), origin: performance.timeOrigin };`)
+	r := d.result().(map[string]any)
+	require.Equal(t, 1_700_000_000_000.0, r["origin"])
+	require.Equal(t, r["outside"].([]any)[0], r["outside"].([]any)[1])
+	require.InDelta(t, r["inside"].([]any)[0], r["inside"].([]any)[1], 1000)
+}

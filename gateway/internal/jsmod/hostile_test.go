@@ -65,3 +65,15 @@ func TestRunsDoNotShareAVM(t *testing.T) {
 		require.Equal(t, []any{1.0, 1.0}, d.result())
 	}
 }
+
+// What Go tells of a failure is not completed from Object.prototype.
+func TestPollutedFailure(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	d := runModule(t, h, `
+		Object.prototype.cause = { message: 'endless' };
+		Object.prototype.noRetry = true;
+		Object.prototype.stack = 'polluted';
+		try { await ctx.task('t', () => { throw new Error('own'); }); }
+		catch (e) { return [e.message, typeof e.stack]; }`)
+	require.Equal(t, []any{"own", "string"}, d.result())
+}

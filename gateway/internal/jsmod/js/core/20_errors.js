@@ -48,6 +48,7 @@ function errorJSON(error) {
 
 // toError makes the Error that user code catches from a failure told by Go.
 function toError(failure) {
+  plain(failure);
   const error = new NativeError(failure.message);
   hide(error, 'name', failure.name || 'Error');
   if (failure.code) error.code = failure.code;

@@ -17,6 +17,10 @@ function now() {
   return inTask() ? nativeDateNow() : journalMs;
 }
 
+function timeOrigin() {
+  return inTask() ? originMs : startMs;
+}
+
 function performanceNow() {
   return inTask() ? nativeDateNow() - originMs : journalMs - startMs;
 }
@@ -45,15 +49,22 @@ function seedRandom(high, low) {
   for (let i = 0; i < 12; i++) next32();
 }
 
+// realDice tells whether random numbers are not the journal's. Workflow code that a
+// task body has woken must not draw from the run's generator either: in a replay the
+// body does not run and would leave the generator behind.
+function realDice() {
+  return turnIsTask || inTask();
+}
+
 function random() {
-  if (inTask() && turnNo > 0) return nativeRandom();
+  if (turnNo > 0 && realDice()) return nativeRandom();
   return (floor(next32() / 32) * 67108864 + floor(next32() / 64)) / 9007199254740992;
 }
 
 // randomBytes fills an array of bytes, from the run's generator in workflow code and
 // from the operating system elsewhere.
 function randomBytes(bytes) {
-  if (inTask()) {
+  if (realDice()) {
     const hex = host('random', bytes.length);
     for (let i = 0; i < bytes.length; i++) bytes[i] = parseHex(hex, i * 2);
     return;

@@ -47,7 +47,7 @@ function startRun(key, json, startedAtMs, seedHigh, seedLow) {
   journalMs = startedAtMs;
   startMs = startedAtMs;
   seedRandom(seedHigh, seedLow);
-  const info = parse(json);
+  const info = plain(parse(json));
   runId = info.runId;
   const failed = (error) => {
     if (!continued) host('failed', errorJSON(error));

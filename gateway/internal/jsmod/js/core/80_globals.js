@@ -89,7 +89,12 @@ function installGlobals(env) {
   hide(globalThis, 'queueMicrotask', zonedMicrotask);
   hide(globalThis, 'self', globalThis);
   hide(globalThis, 'navigator', freeze({ userAgent: 'Smithers-Gateway', language: 'en' }));
-  hide(globalThis, 'performance', { now: performanceNow, timeOrigin: originMs });
+  hide(globalThis, 'performance', {
+    now: performanceNow,
+    get timeOrigin() {
+      return timeOrigin();
+    },
+  });
   hide(globalThis, 'process', { env: parse(env), platform: 'smithers', argv: [], versions: {}, cwd: () => '/', nextTick: (fn, ...args) => zonedMicrotask(() => apply(fn, undefined, args)) });
   hide(globalThis, 'setTimeout', function setTimeout(fn, ms, ...args) {
     return startTimer('setTimeout', fn, ms, false, args);
