@@ -15,8 +15,9 @@ func TestQueryPlans(t *testing.T) {
 		{"last seq", sqlCounterSeq, "gateway_events_seq"},
 		{"newest runs", "SELECT " + runColumns + " FROM gateway_runs WHERE system = 0 ORDER BY created_at DESC, rid DESC LIMIT 5", "gateway_runs_created"},
 		{"runs of a workflow", "SELECT " + runColumns + " FROM gateway_runs WHERE workflow_key = ? AND system = 0 ORDER BY created_at DESC, rid DESC LIMIT 5", "gateway_runs_workflow"},
-		{"waiting runs", filtered(RunFilter{Statuses: []string{"waiting-event"}, Limit: 5}), "gateway_runs_open"},
-		{"running runs", sqlRunningRuns, "gateway_runs_open"},
+		{"waiting runs", filtered(RunFilter{Statuses: []string{"waiting-event"}, Limit: 5}), "gateway_runs_status"},
+		{"failed runs", filtered(RunFilter{Statuses: []string{"failed"}, Limit: 5}), "gateway_runs_status"},
+		{"running runs", sqlRunningRuns, "gateway_runs_status"},
 		{"idempotency", "SELECT rid FROM gateway_runs WHERE workflow_key = ? AND idempotency_key = ?", "gateway_runs_idempotency"},
 		{"ended runs", "SELECT run_id FROM gateway_runs WHERE finished_at < ? AND NOT " + openRun + " ORDER BY finished_at LIMIT 5", "gateway_runs_finished"},
 		{"waits", sqlWaits + "WHERE w.name = ? AND w.correlation_id IS ?", "gateway_waits_name"},
@@ -56,7 +57,7 @@ func TestOpenRunsAreSorted(t *testing.T) {
 	view(t, s, func(v *View) {
 		query := filtered(RunFilter{Statuses: []string{"paused"}, Limit: 5})
 		require.NoError(t, v.c.each("EXPLAIN QUERY PLAN "+query, []any{"paused", 5, 0}, func(r row) error {
-			require.Contains(t, r.str(3), "SEARCH gateway_runs USING INDEX gateway_runs_open (status=?)")
+			require.Contains(t, r.str(3), "SEARCH gateway_runs USING INDEX gateway_runs_status (status=?)")
 			return nil
 		}))
 	})

@@ -119,7 +119,7 @@ func (v *View) Children(runID string, limit int) ([]*Run, error) {
 }
 
 const sqlRunningRuns = `SELECT run_id, workflow_key, version FROM gateway_runs
-	WHERE status = 'running' AND ` + openRun + ` ORDER BY created_at, rid`
+	WHERE status = 'running' ORDER BY created_at, rid`
 
 // RunningRuns returns the runs that were working, oldest first, with their RunID,
 // WorkflowKey and Version alone. Waiting ones, of which there may be very many, are
@@ -187,9 +187,6 @@ func runsQuery(f RunFilter) (query string, args []any) {
 	}
 	for _, status := range f.Statuses {
 		where, args = append(where, "status = ?"), append(args, status)
-		if !wire.RunTerminal(status) {
-			where = append(where, openRun) // says that the partial index will do
-		}
 	}
 	if !f.IncludeSystem {
 		where = append(where, "system = 0")

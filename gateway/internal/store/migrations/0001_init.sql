@@ -41,7 +41,7 @@ CREATE TABLE gateway_runs (
   failed_children    BLOB                -- JSON array of "<node>::<iteration>"
 );
 CREATE INDEX gateway_runs_created ON gateway_runs (created_at DESC, rid DESC);
-CREATE INDEX gateway_runs_open ON gateway_runs (status, created_at) WHERE status NOT IN ('finished','failed','cancelled','continued');
+CREATE INDEX gateway_runs_status ON gateway_runs (status, created_at DESC, rid DESC);
 CREATE INDEX gateway_runs_parent ON gateway_runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX gateway_runs_workflow ON gateway_runs (workflow_key, created_at DESC);
 CREATE UNIQUE INDEX gateway_runs_idempotency ON gateway_runs (workflow_key, idempotency_key) WHERE idempotency_key IS NOT NULL;
