@@ -62,6 +62,12 @@ export function register(gateway) {
   gateway.register("gated-parent", (ctx) => ctx.run("approve", {}, { id: "sub" }));
   gateway.register("again", (ctx) => (ctx.input.left > 0 ? ctx.continueAsNew({ left: ctx.input.left - 1 }) : ctx.task("last", async () => ({ last: true }))));
   gateway.register("sys", static_, { system: true });
+  for (const key of ["hook", "other-hook"]) {
+    gateway.register(key, (ctx) => ctx.signal("gh.comment", { correlationId: ctx.input.corr }), {
+      webhook: { secret: "whsec", signal: { name: "gh.comment", correlationIdPath: "issue.id", payloadPath: "comment" }, run: { enabled: false } },
+    });
+  }
+  gateway.register("croned", static_, { schedule: "0 8 * * 1-5" });
   gateway.register("chatty", (ctx) => ctx.task("talk", async ({ log }) => {
     const line = "x".repeat(ctx.input.bytes ?? 10);
     for (let i = 0; i < ctx.input.lines; i++) await log(`${i} ${line}`);
