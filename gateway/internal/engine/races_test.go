@@ -339,3 +339,27 @@ func TestHandOver(t *testing.T) {
 		require.Contains(t, log[3+i], fmt.Sprintf(`"output":"%d"`, i))
 	}
 }
+
+// A retry of a run that is in memory but has not been loaded is taken up by that stay,
+// once.
+func TestRetryOfARunThatWaitsForASlot(t *testing.T) {
+	b := newBlocker()
+	made := make(chan struct{}, 10)
+	s := &script{start: requests(taskRequest(1, "a")), attempt: endsAtOnce, made: func(program.Env) { made <- struct{}{} }}
+	h := newHouse(t, Definition{Key: "main", Program: s}, vmDefinition("slow", slow(b)))
+	h.opts.MaxVMs = 1
+	h.open()
+	h.launch("main", "r", nil)
+	h.finished("r")
+	h.idle()
+	<-made
+	h.launch("slow", "other", nil)
+	<-b.started
+	h.e.wake("r", weightVM, nil)
+	_, err := h.e.RetryTask(bg, RetryTask{RunID: "r", NodeID: "a"})
+	require.NoError(t, err)
+	close(b.release)
+	h.finished("r")
+	h.idle()
+	require.Len(t, made, 1)
+}

@@ -40,6 +40,7 @@ func (e *Engine) RetryTask(ctx context.Context, t RetryTask) ([]string, error) {
 		return nil, apiError(err)
 	}
 	var reset, fenced []string
+	var generation int64
 	weight := 0
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		reset, fenced = nil, nil
@@ -57,13 +58,15 @@ func (e *Engine) RetryTask(ctx context.Context, t RetryTask) ([]string, error) {
 		if reset, fenced, err = e.resetNodes(tx, row, &t, now); err != nil {
 			return err
 		}
-		return e.newGeneration(tx, row, &t, reset, now)
+		err = e.newGeneration(tx, row, &t, reset, now)
+		generation = row.Generation
+		return err
 	})
 	if err != nil {
 		return nil, apiError(err)
 	}
 	e.fence(fenced)
-	e.restart(t.RunID, weight)
+	e.restart(t.RunID, weight, generation)
 	return reset, nil
 }
 
@@ -220,9 +223,10 @@ func (e *Engine) newGeneration(tx *store.Tx, row *store.Run, t *RetryTask, reset
 	return t.By.audit(tx, now, "retry", row.RunID, detail)
 }
 
-// restart takes up a run whose journal was replaced. What is in memory of the former
-// generation leaves and hands over.
-func (e *Engine) restart(runID string, weight int) {
+// restart takes up a run whose journal was replaced. What is in memory of an earlier
+// generation leaves and hands over; what was not loaded until then has nothing to
+// hand over.
+func (e *Engine) restart(runID string, weight int, generation int64) {
 	e.mu.Lock()
 	r := e.runs[runID]
 	if r != nil {
@@ -233,7 +237,15 @@ func (e *Engine) restart(runID string, weight int) {
 		e.wake(runID, weight, nil)
 		return
 	}
-	r.box.post(func() { r.over = true })
+	r.box.post(func() {
+		if r.generation < generation {
+			r.over = true
+			return
+		}
+		e.mu.Lock()
+		r.restart = false
+		e.mu.Unlock()
+	})
 }
 
 // again takes over what a reset node of an earlier generation leaves to n: the count
