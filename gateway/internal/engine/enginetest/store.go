@@ -13,11 +13,12 @@ import (
 type Store struct {
 	inner  *store.Store
 	notify chan<- struct{}
+	life   context.Context // ends when the store dies
+	die    context.CancelFunc
 
 	mu      sync.Mutex
 	commits int
 	limit   int
-	dead    bool
 	away    bool
 	hook    func(tx *store.Tx) error
 }
@@ -25,8 +26,13 @@ type Store struct {
 // NewStore wraps st. notify, which may be nil, is sent to after every commit unless
 // it is full.
 func NewStore(st *store.Store, notify chan<- struct{}) *Store {
-	return &Store{inner: st, notify: notify}
+	f := &Store{inner: st, notify: notify}
+	f.life, f.die = context.WithCancel(context.Background())
+	return f
 }
+
+// Life ends when the store dies: for callers that would wait for it forever.
+func (f *Store) Life() context.Context { return f.life }
 
 // DieAfter makes the store die with its n-th commit from now; what that commit says
 // is in the database, but nobody is told.
@@ -37,18 +43,10 @@ func (f *Store) DieAfter(n int) {
 }
 
 // Kill makes the store die at once.
-func (f *Store) Kill() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.dead = true
-}
+func (f *Store) Kill() { f.die() }
 
 // Dead reports whether the store has died.
-func (f *Store) Dead() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.dead
-}
+func (f *Store) Dead() bool { return f.life.Err() != nil }
 
 // SetAway makes every unit fail with store.ErrUnavailable, or no longer.
 func (f *Store) SetAway(on bool) {
@@ -68,10 +66,10 @@ func (f *Store) SetHook(hook func(tx *store.Tx) error) {
 // begin is the first thing of every unit.
 func (f *Store) begin(tx *store.Tx) error {
 	f.mu.Lock()
-	dead, hook := f.dead, f.hook
+	hook := f.hook
 	f.mu.Unlock()
 	switch {
-	case dead:
+	case f.Dead():
 		return store.ErrUnavailable
 	case hook != nil:
 		return hook(tx)
@@ -82,10 +80,10 @@ func (f *Store) begin(tx *store.Tx) error {
 // Submit is store.Store's.
 func (f *Store) Submit(do func(*store.Tx) error, done func(error)) {
 	f.mu.Lock()
-	dead, away := f.dead, f.away
+	away := f.away
 	f.mu.Unlock()
 	switch {
-	case dead:
+	case f.Dead():
 		return
 	case away:
 		done(store.ErrUnavailable)
@@ -107,15 +105,16 @@ func (f *Store) Submit(do func(*store.Tx) error, done func(error)) {
 func (f *Store) committed(err error) (dead bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err == nil && !f.dead {
-		f.commits++
-		f.dead = f.limit > 0 && f.commits >= f.limit
+	if err == nil && !f.Dead() {
+		if f.commits++; f.limit > 0 && f.commits >= f.limit {
+			f.die()
+		}
 		select {
 		case f.notify <- struct{}{}:
 		default:
 		}
 	}
-	return f.dead
+	return f.Dead()
 }
 
 // Update is store.Store's.
