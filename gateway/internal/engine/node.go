@@ -66,13 +66,6 @@ func (o *nodeOptions) valid(kind program.Kind) bool {
 
 func (n *node) kind() program.Kind { return program.Kind(n.row.Kind) }
 func (n *node) ended() bool        { return wire.NodeEnded(n.row.State) }
-func (n *node) waits() bool {
-	switch n.row.State {
-	case wire.NodeWaitingApproval, wire.NodeWaitingEvent, wire.NodeWaitingTimer:
-		return true
-	}
-	return false
-}
 
 // name is "<node>::<iteration>", as failedChildKeys and consumed_by show it.
 func (n *node) name() string { return nodeName(n.key) }

@@ -10,16 +10,6 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 )
 
-func only(kind program.Kind, requests []program.Request) []program.Request {
-	var out []program.Request
-	for _, r := range requests {
-		if r.Kind == kind {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
 func TestContextDescribesTheRun(t *testing.T) {
 	h := testHost(t, HostOptions{})
 	d := runModule(t, h, `return { input: ctx.input, runId: ctx.runId, auth: ctx.auth, info: ctx.info };`)

@@ -14,7 +14,7 @@ var (
 	ErrSmithersModule = errors.New("this module imports smithers-orchestrator, so it has to run inside the Smithers runtime in a host process of its own. " +
 		"This version of the gateway does not start such host processes yet: write the workflow with ctx.task and its sisters, or keep running this module with the original Smithers gateway")
 	// ErrBuiltin says that the module imports a Node.js built-in.
-	ErrBuiltin = errors.New("Node.js built-in module")
+	ErrBuiltin = errors.New("a Node.js built-in module")
 )
 
 // BuildError says why a module cannot be bundled. Problems has every complaint with
