@@ -15,7 +15,10 @@ type Timer interface {
 	Stop() bool
 }
 
-type realClock struct{}
+type realClock struct{ started time.Time }
+
+// Elapsed implements monotonic.
+func (c realClock) Elapsed() time.Duration { return time.Since(c.started) }
 
 func (realClock) Now() time.Time { return time.Now() }
 

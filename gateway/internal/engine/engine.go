@@ -86,7 +86,7 @@ func New(o Options) *Engine {
 		o.Logger = zap.NewNop()
 	}
 	if o.Clock == nil {
-		o.Clock = realClock{}
+		o.Clock = realClock{started: time.Now()}
 	}
 	if o.MaxVMs <= 0 {
 		o.MaxVMs = defaultMaxVMs

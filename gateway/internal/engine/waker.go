@@ -22,6 +22,7 @@ type waker struct {
 	mu      sync.Mutex
 	heap    wakeHeap
 	horizon int64 // everything in the database up to here is in the heap
+	seen    reading
 	timer   Timer
 	armed   int64 // when timer fires; 0 not armed
 	running bool  // fire is at work
@@ -58,6 +59,7 @@ func (w *waker) start(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.seen.jumped(w.e.clock)
 	w.arm()
 	return nil
 }
@@ -99,6 +101,7 @@ func (w *waker) arm() {
 	if len(w.heap) > 0 && w.heap[0].at < next {
 		next = w.heap[0].at
 	}
+	next = min(next, w.e.nowMs()+recheck.Milliseconds())
 	if w.armed != 0 && w.armed <= next {
 		return
 	}
@@ -130,13 +133,17 @@ func (w *waker) fire() {
 	w.running = true
 	w.armed = 0
 	now := w.e.nowMs()
+	jump := w.seen.jumped(w.e.clock)
 	var due []string
 	for len(w.heap) > 0 && w.heap[0].at <= now {
 		due = append(due, heap.Pop(&w.heap).(wake).runID)
 	}
-	needPage := w.horizon <= now
+	needPage := w.horizon <= now || jump != 0
 	w.mu.Unlock()
 
+	if jump != 0 {
+		w.e.jumped(jump) // before anybody looks at the new time
+	}
 	for _, id := range due {
 		w.e.ring(id)
 	}
