@@ -20,7 +20,6 @@ import (
 
 // composed is the system that docker-compose.yml describes, running.
 type composed struct {
-	t         *testing.T
 	tool      string // folder with the docker command of the guide
 	container string
 	root      string // certificate of the internal CA
@@ -87,7 +86,7 @@ func TestContainer(t *testing.T) {
 		t.Logf("this machine allows %d open files: the composed system gets no more", limit)
 		override = fmt.Sprintf("services:\n  gateway:\n    ulimits:\n      nofile: %d\n", limit)
 	}
-	c := &composed{t: t, tool: composeTool(t, override)}
+	c := &composed{tool: composeTool(t, override)}
 	t.Cleanup(func() { c.compose(t, "down --volumes --timeout 60 2>&1") })
 
 	begin := time.Now()
