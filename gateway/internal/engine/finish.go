@@ -73,7 +73,6 @@ func (r *run) conclude(status string, last func(u *unit, now int64) error, done 
 		}
 		return
 	}
-	r.replaying = false
 	now := r.now()
 	unfinished := len(r.openNodes()) > 0 || len(r.resets) > 0
 	var fenced []string

@@ -15,8 +15,12 @@ const heartbeatPause = 1000
 // handOver implements program.Env.HandOver. The run's goroutine waits for the machine
 // meanwhile, so its fields may be used.
 func (r *run) handOver(ctx context.Context, ops []program.Op) {
-	if r.replaying { // only workflow code runs in a replay: it logs
-		_ = r.match(program.Turn{Ops: ops}, nil, 0)
+	if r.replayer != nil { // only workflow code runs in a replay: it logs
+		for _, op := range ops {
+			if line, ok := op.(program.LogLine); ok {
+				r.replayer.say(line)
+			}
+		}
 		return
 	}
 	r.ops(ops)

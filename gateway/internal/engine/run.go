@@ -24,34 +24,33 @@ type run struct {
 	generation int64      // of the journal; set before the first unit
 
 	// goroutine
-	log       *zap.Logger
-	row       *store.Run // as loaded; only what never changes is read later
-	status    string     // as committed
-	parent    *parentRef
-	def       Definition
-	machine   program.Machine
-	nodes     map[program.Key]*node
-	resets    map[program.Key]*store.Node // of a retry: not asked for again so far
-	byRef     map[int64]*node
-	open      []*node // unfinished nodes in order of request
-	ordinal   int64
-	settleQ   []*node
-	staged    []step
-	pos       int64 // last position this goroutine knows to be committed
-	moves     int64 // likewise of unit.moves
-	live      int   // attempts in flight
-	limit     int   // bound of live
-	nextTick  int64 // earliest wake registered with the waker; 0 none
-	parkAt    Timer
-	parkDue   bool
-	replaying bool
-	deferred  []program.Op // of a replay, for its end
-	pausing   bool
-	stopping  bool
-	ending    bool // the last unit is on its way: nothing can follow
-	over      bool // leave the loop
-	unheard   bool // messages were taken from the inbox and not heard
-	unbegun   bool // begin has stopped short because the run is to be paused
+	log      *zap.Logger
+	row      *store.Run // as loaded; only what never changes is read later
+	status   string     // as committed
+	parent   *parentRef
+	def      Definition
+	machine  program.Machine
+	nodes    map[program.Key]*node
+	resets   map[program.Key]*store.Node // of a retry: not asked for again so far
+	byRef    map[int64]*node
+	open     []*node // unfinished nodes in order of request
+	ordinal  int64
+	settleQ  []*node
+	staged   []step
+	pos      int64 // last position this goroutine knows to be committed
+	moves    int64 // likewise of unit.moves
+	live     int   // attempts in flight
+	limit    int   // bound of live
+	nextTick int64 // earliest wake registered with the waker; 0 none
+	parkAt   Timer
+	parkDue  bool
+	replayer *replayer // while the journal is replayed
+	pausing  bool
+	stopping bool
+	ending   bool // the last unit is on its way: nothing can follow
+	over     bool // leave the loop
+	unheard  bool // messages were taken from the inbox and not heard
+	unbegun  bool // begin has stopped short because the run is to be paused
 }
 
 // newRun makes the actor of a run that is not in memory. e.mu is held.

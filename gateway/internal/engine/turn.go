@@ -112,9 +112,7 @@ func (r *run) request(req *program.Request) {
 }
 
 func (r *run) duplicate(req *program.Request) {
-	r.replaying = false
-	r.fail(&program.Failure{Name: "Error", Code: program.CodeDuplicateNode, Message: fmt.Sprintf(
-		"node id %q is used twice in iteration %d; ids must be unique within an iteration", req.Key.NodeID, req.Key.Iteration)})
+	r.fail(&program.Failure{Name: "Error", Code: program.CodeDuplicateNode, Message: (&duplicateNode{req}).Error()})
 }
 
 // save returns the write of n's row as it is now. Options are encoded only here,
