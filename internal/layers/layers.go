@@ -18,7 +18,7 @@ var Order = [][]string{
 	{"gateway/internal/rpc"},
 	{
 		"gateway/internal/wsconn", "gateway/internal/rest", "gateway/internal/sse", "gateway/internal/webhook",
-		"gateway/internal/cron", "gateway/internal/console",
+		"gateway/internal/cron", "gateway/internal/console", "gateway/internal/changes",
 	},
 	{"gateway"},
 	{"caddymodule"},
