@@ -118,9 +118,9 @@ func (h *house) idle() {
 	h.until("memory is empty", func(*store.View) bool {
 		h.clock.advance(time.Second)
 		s := h.e.Stats()
-		return s.Live == 0 && s.Queued == 0
+		// A unit that was on its way when its run left gives its slots back a little later.
+		return s.Live == 0 && s.Queued == 0 && s.Slots == 0
 	})
-	require.Zero(h.t, h.e.Stats().Slots)
 }
 
 func TestCancelParked(t *testing.T) {
