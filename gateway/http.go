@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/rest"
+	"github.com/smithersai/caddy-smithers/gateway/internal/openapi"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -49,6 +50,7 @@ const (
 	routeLive
 	routeMetrics
 	routeWebhook
+	routeOpenAPI
 	routeWorkflows
 	routeSession
 	routeStream
@@ -98,6 +100,8 @@ func routeOf(method, path string, query bool) route {
 			return route{kind: routeMetrics}
 		case "/workflows":
 			return route{kind: routeWorkflows}
+		case "/openapi.json":
+			return route{kind: routeOpenAPI}
 		}
 	case http.MethodPost:
 		if rest, ok := strings.CutPrefix(path, "/v1/rpc/"); ok && rest != "" && !strings.Contains(rest, "/") {
@@ -166,6 +170,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveWorkflows(w, r, run)
 	case routeWebhook:
 		h.serveWebhook(w, r, run, target.segment, path)
+	case routeOpenAPI:
+		h.json(w, http.StatusOK, openapi.Document())
 	case routeSession:
 		h.serveSession(w, r, run)
 	case routeStream:

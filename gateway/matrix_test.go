@@ -140,7 +140,7 @@ var guardedRoutes = map[string]string{
 // openRoutes answer everybody; a webhook knows its callers by signature.
 var openRoutes = map[string]int{
 	"GET /health": 200, "GET /health/ready": 200, "GET /health/live": 200, "GET /": 200, "GET /nowhere": 404,
-	"POST /webhooks/static": 404, "HEAD /health": 404,
+	"POST /webhooks/static": 404, "HEAD /health": 404, "GET /openapi.json": 200,
 }
 
 // Every method under every name, and every route, against every grant, role, state of

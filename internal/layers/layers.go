@@ -18,7 +18,7 @@ var Order = [][]string{
 	{"gateway/internal/rpc"},
 	{
 		"gateway/internal/wsconn", "gateway/internal/rest", "gateway/internal/sse", "gateway/internal/webhook",
-		"gateway/internal/cron", "gateway/internal/console", "gateway/internal/changes",
+		"gateway/internal/cron", "gateway/internal/openapi", "gateway/internal/console", "gateway/internal/changes",
 	},
 	{"gateway"},
 	{"caddymodule"},
