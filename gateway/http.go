@@ -8,8 +8,8 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/smithersai/caddy-smithers/gateway/internal/rest"
 	"github.com/smithersai/caddy-smithers/gateway/internal/openapi"
+	"github.com/smithersai/caddy-smithers/gateway/internal/rest"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
