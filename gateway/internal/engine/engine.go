@@ -75,6 +75,7 @@ type Engine struct {
 	killed chan struct{} // closed: drop everything at once
 	kill   sync.Once
 	wg     sync.WaitGroup // goroutines of runs and of the waker
+	moves  chan struct{}  // holds the dry replay that is under way
 	beat   Timer
 	live   atomic.Int64 // runs with a goroutine
 	busy   atomic.Int64 // attempts in flight
@@ -102,7 +103,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{
 		opts: o, store: o.Store, log: o.Logger, clock: o.Clock,
-		runs: make(map[string]*run), killed: make(chan struct{}),
+		runs: make(map[string]*run), killed: make(chan struct{}), moves: make(chan struct{}, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.registry.load = o.Load
