@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -182,6 +181,3 @@ func rest(p *rig.Process, verb, path string, body any, header ...string) (int, o
 	require.NoError(p.T, json.Unmarshal(b, &answer), "%s %s: %s", verb, path, b)
 	return resp.StatusCode, answer
 }
-
-// soon is for what takes a moment by its nature.
-const soon = 10 * time.Second

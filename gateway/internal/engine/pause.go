@@ -66,11 +66,8 @@ func (e *Engine) Resume(ctx context.Context, runID string, by Actor) (string, er
 		}
 		weight = e.registry.weightOf(row.WorkflowKey, row.Version)
 		switch row.Status {
-		case wire.RunFinished, wire.RunFailed, wire.RunCancelled:
+		case wire.RunFinished, wire.RunFailed, wire.RunCancelled, wire.RunContinued: // nothing will happen (Q20)
 			status = "already_terminal"
-			return nil
-		case wire.RunContinued:
-			weight = 0
 			return nil
 		}
 		now := e.nowMs()
