@@ -68,9 +68,9 @@ func looseIPv4(host string) (netip.Addr, bool) {
 	}
 	var sum uint64
 	for i, part := range parts {
-		n, err := strconv.ParseUint(legacyOctal(part), 0, 64)
+		n, err := strconv.ParseUint(part, 0, 64)
 		last := i == len(parts)-1
-		if err != nil || !last && n > 255 || last && n >= 1<<(8*(4-i)) {
+		if err != nil || strings.Contains(part, "_") || !last && n > 255 || last && n >= 1<<(8*(4-i)) {
 			return netip.Addr{}, false
 		}
 		if last {
@@ -80,13 +80,4 @@ func looseIPv4(host string) (netip.Addr, bool) {
 		}
 	}
 	return netip.AddrFrom4([4]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}), true
-}
-
-// legacyOctal spells a leading zero the way that ParseUint reads as octal, and keeps
-// digit separators, which it also reads, out.
-func legacyOctal(part string) string {
-	if strings.Contains(part, "_") || part == "" {
-		return "x"
-	}
-	return part
 }

@@ -46,12 +46,14 @@ type DocFilter struct {
 	Limit          int   // 0: no limit
 }
 
+const sqlDocs = "SELECT " + docColumns + ` FROM gateway_docs
+	WHERE updated_at > ?1 AND (?2 = '' OR kind = ?2) AND (?3 OR deleted_at IS NULL)
+	ORDER BY updated_at DESC, path LIMIT ?4`
+
 // Docs returns the selected documents, the one changed last first.
 func (v *View) Docs(f DocFilter) ([]*Doc, error) {
 	if f.Limit <= 0 {
 		f.Limit = -1
 	}
-	return list(v, "SELECT "+docColumns+` FROM gateway_docs
-		WHERE updated_at > ?1 AND (?2 = '' OR kind = ?2) AND (?3 OR deleted_at IS NULL)
-		ORDER BY updated_at DESC, path LIMIT ?4`, []any{f.UpdatedAfterMs, f.Kind, f.IncludeDeleted, f.Limit}, scanDoc)
+	return list(v, sqlDocs, []any{f.UpdatedAfterMs, f.Kind, f.IncludeDeleted, f.Limit}, scanDoc)
 }

@@ -22,6 +22,7 @@ func TestQueryPlans(t *testing.T) {
 		{"ended runs", "SELECT run_id FROM gateway_runs WHERE finished_at < ? AND NOT " + openRun + " ORDER BY finished_at LIMIT 5", "gateway_runs_finished"},
 		{"waits", sqlWaits + "WHERE w.name = ? AND w.correlation_id IS ?", "gateway_waits_name"},
 		{"due schedules", sqlDueCrons + " AND next_run_at <= ?", "gateway_crons_due"},
+		{"scores of runs", sqlScores + "WHERE r.run_id = ?", "gateway_scores_run"},
 		{"bundle in use", "SELECT 1 FROM gateway_runs r WHERE r.version = ? AND r.version <> '' AND r." + openRun, "gateway_runs_version"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
