@@ -49,7 +49,7 @@ const (
 	MethodRerun           = "runs.rerun"
 )
 
-// methods is the whole index of the protocol, in its order.
+// methods is the whole index of the protocol, in its order, and our own after it.
 var methods = []Method{
 	{Name: MethodLaunchRun, Legacy: []string{"runs.create"}, Scope: ScopeRunWrite, Catalogued: true, Widens: true},
 	{Name: MethodResumeRun, Scope: ScopeRunWrite, Catalogued: true, Widens: true},
@@ -106,6 +106,9 @@ var methods = []Method{
 	{Name: MethodRetryTask, Scope: ScopeRunWrite, Widens: true},
 	{Name: MethodRerun, Scope: ScopeRunWrite, Widens: true},
 	{Name: MethodConnect, WSOnly: true},
+
+	// This gateway's own: extensions, not part of the protocol.
+	{Name: MethodRunsMove, Scope: ScopeRunAdmin},
 }
 
 var methodByName = indexMethods()

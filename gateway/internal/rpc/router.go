@@ -138,6 +138,7 @@ func New(deps Deps) *Router {
 		"attempts.get":             r.attemptsGet,
 		wire.MethodRetryTask:       r.retryTask,
 		wire.MethodRerun:           r.rerun,
+		wire.MethodRunsMove:        r.runsMove,
 		"hijackRun":                r.hijackRun,
 		"listRunTokenUsage":        r.listRunTokenUsage,
 		"whatHappened":             r.whatHappened,
