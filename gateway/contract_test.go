@@ -56,6 +56,7 @@ func newContract(t *testing.T) *contract {
 	dir := t.TempDir()
 	home := filepath.Join(dir, "home")
 	t.Setenv("HOME", home)
+	t.Setenv("SMITHERS_HOME", "")
 	t.Setenv("USERPROFILE", home)
 	for path, text := range map[string]string{
 		filepath.Join(dir, ".smithers", "prompts", "hi.md"):            "# Hi {{name}}\n",
@@ -67,7 +68,7 @@ func newContract(t *testing.T) *contract {
 			{"label":"alien","provider":"unheard-of","apiKey":"sk-other-secret"}]}`,
 		filepath.Join(home, ".smithers", "usage.json"): `{"version":1,"reports":[{"accountLabel":"work","provider":"x","authMode":"x","source":"oauth",
 			"windows":[{"id":"5h","label":"Five hours","unit":"percent","usedPercent":41.5,"resetsAt":"2026-01-01T05:00:00.000Z"}],
-			"planType":"max","credits":{"hasCredits":false,"unlimited":false},"fetchedAt":"2026-01-01T00:00:00.000Z","stale":false,"estimate":false},
+			"planType":"max","credits":{"hasCredits":true,"unlimited":false,"balance":"12.50"},"fetchedAt":"2026-01-01T00:00:00.000Z","stale":false,"estimate":false},
 			{"accountLabel":"api","windows":[{"id":"d","label":"Day","unit":"count","used":1,"limit":10,"remaining":9}],"fetchedAt":"x"}]}`,
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -240,7 +241,7 @@ func (c *contract) readWorkspace() {
 	}
 	require.NoError(c.t, os.WriteFile(filepath.Join(os.Getenv("HOME"), ".smithers", "accounts.json"), []byte(`{"accounts":[{"apiKey":"sk-`), 0o600))
 	_, f := c.rpc("op", "listAccounts", obj{})
-	require.Equal(c.t, "ACCOUNTS_REGISTRY_CORRUPT", f.Error["code"])
+	require.Equal(c.t, "ACCOUNTS_FILE_INVALID", f.Error["code"])
 	require.NotContains(c.t, fmt.Sprint(f.Error), "sk-")
 }
 

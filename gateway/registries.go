@@ -11,9 +11,10 @@ import (
 // providers. The first is kept by `smithers agent`, the second by whoever asks the
 // providers what is used.
 const (
-	registryFolder = ".smithers"
-	accountsFile   = "accounts.json"
-	usageFile      = "usage.json"
+	envSmithersHome = "SMITHERS_HOME" // names the folder itself
+	registryFolder  = ".smithers"
+	accountsFile    = "accounts.json"
+	usageFile       = "usage.json"
 )
 
 // withRegistries tells the methods where prompts and accounts are.
@@ -24,9 +25,20 @@ func (r *running) withRegistries(d rpc.Deps) rpc.Deps {
 		}
 		return ""
 	}
-	if home, err := os.UserHomeDir(); err == nil {
-		d.Accounts = filepath.Join(home, registryFolder, accountsFile)
-		d.Usage = filepath.Join(home, registryFolder, usageFile)
+	if root := registryRoot(); root != "" {
+		d.Accounts, d.Usage = filepath.Join(root, accountsFile), filepath.Join(root, usageFile)
 	}
 	return d
+}
+
+// registryRoot is where Smithers keeps what belongs to a user; "" without a home.
+func registryRoot() string {
+	if root := os.Getenv(envSmithersHome); root != "" {
+		return root
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, registryFolder)
 }

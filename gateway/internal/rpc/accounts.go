@@ -22,7 +22,7 @@ const (
 )
 
 // CodeAccountsCorrupt is the answer while the registry of accounts cannot be read.
-const CodeAccountsCorrupt = "ACCOUNTS_REGISTRY_CORRUPT"
+const CodeAccountsCorrupt = "ACCOUNTS_FILE_INVALID"
 
 // account is an entry of the registry, {"version":1,"accounts":[…]}, which the
 // `smithers agent` command keeps. Of the key only its presence is ever told.
