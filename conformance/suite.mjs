@@ -13,6 +13,7 @@ import "./tests/restart.mjs";
 import "./tests/facts.mjs";
 import "./tests/control.mjs";
 import "./tests/rest.mjs";
+import "./tests/http.mjs";
 
 describe("the whole", () => {
   // There is no browser behind this gateway: these can only refuse, which is tested.
