@@ -50,7 +50,8 @@ func TestReadmeCommandsWork(t *testing.T) {
 	cmd.Env = append(s.environ(), "URL="+p.Base, "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	for _, want := range []string{"hello", `"key":"hello"`, `"runId":"first"`, "Send it?", "Hello, Ada", "copied", "Valid configuration"} {
+	for _, want := range []string{"hello", `"key":"hello"`, `"runId":"first"`, "Send it?", "Hello, Ada", "copied", "Valid configuration",
+		"event: run.stream", `"event":"approval.decided"`, "\n204"} {
 		require.Contains(t, strings.ReplaceAll(string(out), `\"`, `"`), want)
 	}
 	require.FileExists(t, s.path("backup.db"))
