@@ -52,14 +52,15 @@ func (h *handler) serveRPC(w http.ResponseWriter, r *http.Request, run *running,
 // body reads the request body within its bound and the request's deadline.
 func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *wire.Error) {
 	limit := h.maxBody()
+	rc := http.NewResponseController(w)
 	tooLarge := func() *wire.Error {
-		w.Header().Set("Connection", "close") // the rest of the body is not read
+		w.Header().Set("Connection", "close") // what is left of the body stays unread
+		drain(rc, r.Body, limit)
 		return wire.Errorf(wire.CodePayloadTooLarge, "Gateway request payload exceeds %d bytes.", limit)
 	}
 	if r.ContentLength > limit {
 		return nil, tooLarge()
 	}
-	rc := http.NewResponseController(w)
 	if deadline, ok := r.Context().Deadline(); ok && rc.SetReadDeadline(deadline) == nil {
 		// Left in place it would end the connection during the call.
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
@@ -76,6 +77,17 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *wire.Er
 		return nil, wire.Errorf(wire.CodeRequestTimeout, "The request body took too long to arrive.").With("retryable", true)
 	}
 	return nil, wire.Errorf(wire.CodeInvalidInput, "Gateway request body ended early.")
+}
+
+// drainTime bounds how long a refused body is read on.
+const drainTime = time.Second
+
+// drain reads on for at most n bytes. A connection that is closed while its client
+// still sends is reset, and the reset takes the answer with it (RFC 9112, 9.6).
+func drain(rc *http.ResponseController, body io.Reader, n int64) {
+	if rc.SetReadDeadline(time.Now().Add(drainTime)) == nil {
+		_, _ = io.CopyN(io.Discard, body, n)
+	}
 }
 
 func (h *handler) maxBody() int64 {
