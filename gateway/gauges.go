@@ -26,7 +26,7 @@ func liveGauges(g *Gateway) []prometheus.Collector {
 		gauge("connections_pre_auth", "Sockets that have not authenticated yet.", func(r *running) float64 {
 			return float64(r.sockets.Stats().PreAuth)
 		}),
-		gauge("streams_active", "Run streams of all sockets.", func(r *running) float64 { return float64(r.sockets.Stats().Streams) }),
+		gauge("streams_active", "Run streams of all transports.", func(r *running) float64 { return float64(r.sockets.Stats().Streams) }),
 		gauge("up", "1 while the gateway is ready.", func(*running) float64 { return truth(g.Ready() == nil) }),
 		gauge("degraded", "1 while something needs attention; /health tells what.", func(r *running) float64 {
 			return truth(len(r.degraded()) > 0)
