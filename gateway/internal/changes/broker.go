@@ -67,9 +67,10 @@ type batch struct {
 	seq  int64
 }
 
-// New returns a broker without streams. now sets where numbers begin.
+// New returns a broker without streams. Numbers begin at now in epoch milliseconds:
+// they grow by one a window at most, so the next process always begins above them.
 func New(o Options, now time.Time) *Broker {
-	b := &Broker{done: make(chan struct{}), seq: now.UnixMilli() / window.Milliseconds(), news: make(chan struct{}),
+	b := &Broker{done: make(chan struct{}), seq: now.UnixMilli(), news: make(chan struct{}),
 		recheck: make(chan struct{}), byUser: make(map[string]int), byConn: make(map[string]int)}
 	b.Configure(o)
 	return b
