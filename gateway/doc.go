@@ -21,7 +21,20 @@
 // wakes the cursors that wait for them. A stream is such a cursor. The writer of each
 // connection takes what is new and sends the shared bytes between a head and a tail of
 // its own. Live, replay and catching up are the same loop: memory first, else the
-// store.
+// store. Package wsconn writes frames of sockets, package sse the same events as
+// server-sent events.
+//
+// # Other ways in
+//
+// Package rest maps the routes below /v1/api to methods of package rpc, and package
+// changes tells their clients which collections a commit has changed. A webhook is
+// checked by package webhook; a schedule is kept by package cron. What either causes is
+// one unit of the engine, together with the row that keeps a repeated delivery or tick
+// from counting twice. Package openapi holds the document that describes all of HTTP.
+//
+// Who calls is settled first: package auth makes a principal of a token of the store, a
+// JWT, the headers of a trusted proxy, or none at all on loopback. Sockets and streams
+// are checked again whenever grants, mode or time change.
 //
 // # Workflows
 //
@@ -30,7 +43,7 @@
 // that the same function run again from its beginning takes the same turns. Functions
 // are Go (package workflow, compiled in) or JavaScript (package jsmod, an embedded
 // engine). Bundles of scripts are stored by hash, and a run stays on the one it was
-// launched with.
+// launched with until it is moved, which a replay without effects must allow.
 //
 // # Lifecycle
 //
