@@ -183,6 +183,29 @@ func TestThisVersionIsInTestdata(t *testing.T) {
 	s.Start().Terminate()
 	file := testdata(schemaVersion(t, s.DB)) + ".db.gz"
 	require.FileExists(t, file, "a new schema version: go test ./e2e/upgrade -run TestGenerate -generate")
+	kept := filepath.Join(t.TempDir(), "kept.db")
+	unpack(t, file, kept)
+	// A version that is out is never edited. One that is not yet: generate again.
+	require.Equal(t, schema(t, s.DB), schema(t, kept), "the schema of testdata is not the one that this version makes")
+}
+
+// schema maps the objects of a database to their definitions.
+func schema(t *testing.T, path string) map[string]string {
+	t.Helper()
+	objects := map[string]string{}
+	query(t, path, func(db *sql.DB) {
+		rows, err := db.Query("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema")
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var name, text string
+			require.NoError(t, rows.Scan(&name, &text))
+			objects[name] = text
+		}
+		require.NoError(t, rows.Err())
+	})
+	require.NotEmpty(t, objects)
+	return objects
 }
 
 func TestNewerVersionIsRefused(t *testing.T) {
