@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"os/exec"
@@ -99,17 +101,51 @@ func TestDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the binary")
 	}
-	co, err := findCheckout(t.Context(), ".")
+	ctx := t.Context()
+	co, err := findCheckout(ctx, ".")
 	require.NoError(t, err)
 	c, out, errOut := testConsole()
 	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), "gateway"), plain: true}
-	binary, err := build(t.Context(), c, co, o)
+	binary, err := build(ctx, c, co, o)
 	require.NoError(t, err)
 
-	d := &demo{c: c, binary: binary, folder: t.TempDir(), module: filepath.Join(co.root, "examples", "gateway.mjs")}
-	require.NoError(t, d.play(t.Context(), defaultPort+1000, true), errOut)
-	for _, want := range []string{"connection cut after #", "Reconnecting with afterSeq", "↺", "Approving", "Nothing is missing", "Result: finished"} {
-		require.Contains(t, out.String(), want)
+	story := []string{"connection cut after #", "Reconnecting with afterSeq", "↺", "Approving", "Nothing is missing", "Result: finished"}
+	farewell := []string{"  URL ", "  token ", "/health\n", "/v1/rpc/listRuns ", "/v1/rpc/launchRun ", "Serving until Ctrl-C", "Stopping."}
+	perform := func(t *testing.T, ctx context.Context, c *console, exit bool) {
+		t.Helper()
+		d := &demo{c: c, binary: binary, folder: t.TempDir(), module: filepath.Join(co.root, "examples", "gateway.mjs")}
+		require.NoError(t, d.play(ctx, defaultPort+1000, exit), errOut)
 	}
-	require.NotContains(t, out.String(), "\x1b", "colours are for terminals")
+
+	t.Run("with --exit", func(t *testing.T) {
+		perform(t, ctx, c, true)
+		for _, want := range story {
+			require.Contains(t, out.String(), want)
+		}
+		require.NotContains(t, out.String(), farewell[0])
+		require.NotContains(t, out.String(), "\x1b", "colours are for terminals")
+	})
+
+	t.Run("until Ctrl-C", func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(ctx)
+		defer interrupt()
+		c.out = io.MultiWriter(out, writerFunc(func(line []byte) {
+			if bytes.Contains(line, []byte("Serving until Ctrl-C")) {
+				interrupt()
+			}
+		}))
+		out.Reset()
+		perform(t, ctx, c, false)
+		for _, want := range append(story, farewell...) {
+			require.Contains(t, out.String(), want)
+		}
+	})
+}
+
+// writerFunc looks at everything that is written.
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
 }
