@@ -9,11 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 )
 
 var (
 	runnableBlock = regexp.MustCompile("(?s)<!-- runnable -->\n```sh\n(.*?)```")
+	websocatBlock = regexp.MustCompile("(?s)```sh\n(\\{\n[^`]*websocat ws://[^`]*)```")
 	firstModule   = regexp.MustCompile("(?s)Save this as `gateway.mjs`:\n\n```js\n(.*?)```")
 )
 
@@ -55,4 +57,46 @@ func TestReadmeCommandsWork(t *testing.T) {
 		require.Contains(t, strings.ReplaceAll(string(out), `\"`, `"`), want)
 	}
 	require.FileExists(t, s.path("backup.db"))
+
+	t.Run("what websocat is given", func(t *testing.T) {
+		block := websocatBlock.FindSubmatch(text)
+		require.NotNil(t, block, "the README's commands for websocat")
+		cmd := exec.CommandContext(ctx, "bash", "-c", "websocat() { command cat; }\n"+string(block[1]))
+		cmd.Env = append(os.Environ(), "TOKEN="+s.issue("run:read"))
+		frames, err := cmd.Output()
+		require.NoError(t, err)
+
+		var seen string
+		waitFor(t, "the token to count", func() bool {
+			seen = exchange(ctx, t, p.Base, string(frames))
+			return !strings.Contains(seen, `"UNAUTHORIZED"`)
+		})
+		for _, want := range []string{`"id":"1","ok":true`, `"id":"2","ok":true`, `"seq":1,`, `"run.completed"`} {
+			require.Contains(t, seen, want)
+		}
+	})
+}
+
+// exchange sends one frame a line to a new socket and returns all that comes until the
+// run is over or a frame is refused.
+func exchange(ctx context.Context, t *testing.T, base, frames string) string {
+	t.Helper()
+	socket, _, err := websocket.Dial(ctx, base, nil)
+	require.NoError(t, err)
+	defer func() { _ = socket.CloseNow() }()
+	for line := range strings.Lines(frames) {
+		require.NoError(t, socket.Write(ctx, websocket.MessageText, []byte(strings.TrimSpace(line))))
+	}
+	var seen strings.Builder
+	for {
+		_, frame, err := socket.Read(ctx)
+		if err != nil {
+			t.Logf("the socket ended: %v", err)
+			return seen.String()
+		}
+		seen.Write(frame)
+		if strings.Contains(string(frame), `"run.completed"`) || strings.Contains(string(frame), `"ok":false`) {
+			return seen.String()
+		}
+	}
 }
