@@ -205,7 +205,7 @@ http {
 }
 `
 
-func TestIngressPassesSocketsAndAddresses(t *testing.T) {
+func TestIngressPassesSocketsStreamsAndAddresses(t *testing.T) {
 	engine(t)
 	program := tool(t, "nginx")
 	m := render(t)
@@ -247,11 +247,43 @@ func TestIngressPassesSocketsAndAddresses(t *testing.T) {
 	events := follow(t, socket, "through", nil, completed)
 	require.Equal(t, 3, count(events, "node.finished", "roll-out"))
 
-	waitFor(t, "the client's address in the log", func() bool {
-		return strings.Contains(docker(t, "logs", name), `"client_ip":"`+public+`"`)
-	})
+	streamThrough(t, q)
+
+	for _, path := range []string{"/v1/rpc/launchRun", "/v1/api/runs/streamed/stream"} { // a request is logged at its end
+		waitFor(t, "the client's address in the log", func() bool {
+			for line := range strings.Lines(docker(t, "logs", name)) {
+				if strings.Contains(line, path) && strings.Contains(line, `"client_ip":"`+public+`"`) {
+					return true
+				}
+			}
+			return false
+		})
+	}
 	require.NotContains(t, docker(t, "logs", name), `"client_ip":"6.6.6.6"`)
 	require.NotContains(t, docker(t, "logs", name), token)
+}
+
+// streamThrough follows a run by server-sent events. What is said before a pause must
+// arrive in it: a proxy that collects answers would keep it back.
+func streamThrough(t *testing.T, q *client.Client) {
+	t.Helper()
+	const id = "streamed"
+	require.NoError(t, q.Call(t.Context(), "launchRun", map[string]any{
+		"workflow": "release", "input": map[string]any{"hosts": 3}, "options": map[string]any{"runId": id},
+	}, nil))
+	lie := map[string]string{"X-Forwarded-For": "6.6.6.6"}
+	asked := func(events []*client.RunEvent) bool { return events[len(events)-1].Event == "approval.requested" }
+
+	first := openStream(t, q, id, 0, lie)
+	events := first.take(t, nil, asked)
+	require.NoError(t, first.body.Close())
+
+	second := openStream(t, q, id, int64(len(events)), lie)
+	decision := map[string]any{"runId": id, "nodeId": "go-live", "approved": true}
+	require.NoError(t, q.Call(t.Context(), "submitApproval", decision, nil))
+	events = second.take(t, events, completed)
+	require.Equal(t, 3, count(events, "node.finished", "roll-out"))
+	second.ends(t)
 }
 
 // selfSigned writes tls.crt and tls.key, as a Secret of type kubernetes.io/tls holds.
