@@ -1,13 +1,16 @@
 package gateway
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/rest"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -131,10 +135,52 @@ func modes(t *testing.T) []mode {
 	}
 }
 
-// routes are what is not an RPC and needs a scope ("" is: an identity, nothing more).
+// changeTarget is the change stream, which ends with its request only.
+const changeTarget = "GET /v1/api/stream"
+
+// guardedRoutes are what is not an RPC and needs a scope ("" is: an identity, nothing more).
 var guardedRoutes = map[string]string{
 	"GET /metrics": wire.ScopeObservabilityRead, "GET /workflows": wire.ScopeRunRead,
-	"GET /v1/api/runs/nope/stream": wire.ScopeRunRead, "GET /v1/auth/session": "",
+	"GET /v1/api/runs/nope/stream": wire.ScopeRunRead, changeTarget: wire.ScopeRunRead, "GET /v1/auth/session": "",
+}
+
+// restScopes are those of the methods that the routes below /v1/api map to.
+var restScopes = map[string]string{
+	"run:read": `GET runs, GET runs/{run}, GET runs/{run}/hijack-candidates, GET runs/{run}/node-states, GET runs/{run}/token-usage,
+		GET runs/{run}/descendants, GET runs/{run}/events, GET events, GET nodes/{run}/{node}/output, GET nodes/{run}/{node}/diff,
+		GET runs/{run}/nodes/{node}/output, GET runs/{run}/nodes/{node}/diff, GET approvals, GET docs, GET workflows, GET schema-signature`,
+	"run:write": `POST runs, POST runs/{run}/cancel, POST runs/{run}/resume, POST runs/{run}/pause, POST nodes/{run}/{node}/retry,
+		POST runs/{run}/nodes/{node}/retry, POST runs/{run}/oneshot-monitor/attach, POST runs/{run}/oneshot-monitor/steer,
+		POST runs/{run}/oneshot-monitor/restart`,
+	"run:admin":          "POST runs/{run}/rewind, POST runs/{run}/hijack",
+	"observability:read": "GET runs/{run}/tree, GET runs/{run}/devtools",
+	"approval:submit":    "POST approvals/{approval}",
+	"signal:submit":      "POST signals",
+	"cron:read":          "GET crons",
+	"cron:write":         "POST crons, POST crons/run, DELETE crons/{cron}",
+	"score:read":         "GET scores, GET scores/compare, GET scores/{run}/{score}",
+	"ticket:read":        "GET tickets",
+	"ticket:write":       "POST tickets, PATCH tickets/{path...}, PUT tickets/{path...}, DELETE tickets/{path...}",
+	"prompt:read":        "GET prompts",
+	"memory:read":        "GET memory-facts",
+	"account:read":       "GET accounts, GET usage",
+}
+
+// scopedRoutes adds the routes of REST, all of them, to those that are guarded.
+func scopedRoutes(t *testing.T) map[string]string {
+	variable := regexp.MustCompile(`\{[^}]*\}`)
+	scopes := maps.Clone(guardedRoutes)
+	var seen []string
+	for scope, list := range restScopes {
+		for name := range strings.SplitSeq(list, ",") {
+			name = strings.TrimSpace(name)
+			seen = append(seen, name)
+			verb, path, _ := strings.Cut(name, " ")
+			scopes[verb+" /v1/api/"+variable.ReplaceAllString(path, "nope")+"?runId=nope"] = scope
+		}
+	}
+	require.ElementsMatch(t, rest.Routes(), seen)
+	return scopes
 }
 
 // openRoutes answer everybody; a webhook knows its callers by signature.
@@ -151,6 +197,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 		names = append(append(names, m.Name), m.Legacy...)
 	}
 	names = append(names, "zork", "config.get", "oneshotMonitorAttach", "ext.demo.x")
+	guarded := scopedRoutes(t)
+	bodyOf := func(target string) string {
+		if strings.HasPrefix(target, "GET ") {
+			return ""
+		}
+		return "{}"
+	}
 	for _, m := range modes(t) {
 		t.Run(m.name, func(t *testing.T) {
 			h := start(t, t.TempDir(), m.change, m.site)
@@ -159,6 +212,11 @@ func TestWhoMayDoWhat(t *testing.T) {
 				verb, path, _ := strings.Cut(target, " ")
 				r := httptest.NewRequest(verb, path, strings.NewReader(body))
 				r.Host = "localhost"
+				if target == changeTarget {
+					ctx, gone := context.WithCancel(r.Context())
+					gone()
+					r = r.WithContext(ctx)
+				}
 				if dress != nil {
 					dress(r)
 				}
@@ -167,6 +225,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 				require.Equal(t, "v1", w.Header().Get("X-Smithers-API-Version"))
 				var f struct{ Error map[string]any }
 				_ = json.Unmarshal(w.Body.Bytes(), &f) // pages and metrics are no JSON
+				if path == rest.ElectricPath {
+					_ = json.Unmarshal(w.Body.Bytes(), &f.Error)
+				}
 				return w.Code, f.Error
 			}
 			check := func(what, target, body, scope string, granted bool, dress func(*http.Request)) {
@@ -192,9 +253,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 						granted := m.as == nil || gives(grant, scope)
 						check(what, "POST /v1/rpc/"+name, "{}", scope, granted, dress)
 						check(what, "POST /rpc", `{"method":"`+name+`"}`, scope, granted, dress)
+						check(what, "POST "+rest.ElectricPath, `{"method":"`+name+`"}`, scope, granted, dress)
 					}
-					for target, scope := range guardedRoutes {
-						check(fmt.Sprintf("%s with %q", target, grant), target, "", scope, m.as == nil || gives(grant, scope), dress)
+					for target, scope := range guarded {
+						check(fmt.Sprintf("%s with %q", target, grant), target, bodyOf(target), scope, m.as == nil || gives(grant, scope), dress)
 					}
 				}
 			}
@@ -204,11 +266,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 					require.Equal(t, 401, status, "%s, %s", name, state)
 					require.Equal(t, wire.CodeUnauthorized, failure["code"])
 				}
-				for target := range guardedRoutes {
-					status, _ := ask(target, "", dress)
+				for target := range guarded {
+					status, _ := ask(target, bodyOf(target), dress)
 					require.Equal(t, 401, status, "%s, %s", target, state)
 				}
-				status, _ := ask("GET /v1/api/nowhere", "", dress)
+				status, _ := ask("POST "+rest.ElectricPath, `{"method":"health"}`, dress)
+				require.Equal(t, 401, status, "writes, %s", state)
+				status, _ = ask("GET /v1/api/nowhere", "", dress)
 				require.Equal(t, 401, status, "what is not there is not told either")
 				for target, want := range openRoutes {
 					status, _ := ask(target, "{}", dress)

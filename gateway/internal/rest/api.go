@@ -63,6 +63,15 @@ func table() []route {
 	return all
 }
 
+// Routes lists every route as "VERB path", the path relative to Root.
+func Routes() []string {
+	var names []string
+	for _, r := range table() {
+		names = append(names, r.verb+" "+r.path)
+	}
+	return names
+}
+
 // route is a verb and a path below Root. A segment in braces takes any text; one that
 // ends in "..." takes all that is left.
 type route struct {
