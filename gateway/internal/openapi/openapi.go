@@ -7,7 +7,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-
+	"maps"
 	"strings"
 
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -31,8 +31,8 @@ func Generate() ([]byte, error) {
 		}
 		paths["/v1/rpc/"+m.Name] = object{"post": method(m, schemas)}
 	}
-	for path, item := range routes(schemas) {
-		paths[path] = item
+	for _, more := range []object{routes(schemas), restPaths(), streamsAndWrites()} {
+		maps.Copy(paths, more)
 	}
 	doc := object{
 		"openapi": "3.1.0",
@@ -43,7 +43,7 @@ func Generate() ([]byte, error) {
 			"license":     object{"name": "MIT", "identifier": "MIT"},
 		},
 		"servers":  []any{object{"url": "/"}},
-		"tags":     []any{object{"name": "rpc"}, object{"name": "events"}, object{"name": "probes"}, object{"name": "webhooks"}},
+		"tags":     []any{object{"name": "rpc"}, object{"name": "rest"}, object{"name": "events"}, object{"name": "probes"}, object{"name": "webhooks"}},
 		"security": []any{object{"bearer": []any{}}, object{"key": []any{}}, object{"cookie": []any{}}},
 		"paths":    paths,
 		"components": object{

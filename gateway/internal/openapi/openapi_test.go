@@ -10,6 +10,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/rest"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -110,5 +111,22 @@ func TestEveryMethodIsDescribed(t *testing.T) {
 	}
 	for name := range methods {
 		require.Contains(t, paths, "/v1/rpc/"+name)
+	}
+}
+
+func TestEveryRouteIsDescribed(t *testing.T) {
+	var described []string
+	ids := map[any]bool{}
+	for _, r := range restRoutes {
+		described = append(described, r.route)
+		require.True(t, r.method == "" || strings.HasPrefix(r.method, "oneshotMonitor") || wire.ResolveMethod(r.method).Known, r.method)
+	}
+	require.ElementsMatch(t, rest.Routes(), described)
+	for _, item := range parsed(t)["paths"].(map[string]any) {
+		for _, op := range item.(map[string]any) {
+			id := op.(map[string]any)["operationId"]
+			require.False(t, ids[id], id)
+			ids[id] = true
+		}
 	}
 }

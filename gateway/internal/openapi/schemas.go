@@ -27,6 +27,9 @@ func newSchemas() *schemas {
 		"Failure":  frame(false, "error", ref("Error")),
 		"RESTFailure": object{"type": "object", "required": []any{"ok", "error"}, "properties": object{
 			"ok": object{"const": false}, "error": ref("Error")}},
+		"FlatFailure": object{"type": "object", "required": []any{"ok", "code", "message"}, "properties": object{
+			"ok": object{"const": false}, "code": object{"type": "string"}, "message": object{"type": "string"},
+			"details": ref("Error"), "requiredScope": object{"type": "string"}}},
 		"PlainFailure": object{"type": "object", "required": []any{"error"}, "properties": object{"error": ref("Error")}},
 		"Delivered": object{"type": "object", "required": []any{"ok", "workflow", "verified", "delivered", "matchedRunIds", "started"},
 			"properties": object{
