@@ -32,7 +32,7 @@ func FuzzCaddyfile(f *testing.F) {
 		first, firstErr := adapt(t, "Caddyfile", source)
 		second, secondErr := adapt(t, "Caddyfile", source)
 		if firstErr != nil {
-			require.EqualError(t, secondErr, firstErr.Error())
+			require.Error(t, secondErr) // Caddy picks any of several matchers that it does not know
 			return
 		}
 		require.NoError(t, secondErr)
