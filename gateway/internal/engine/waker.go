@@ -22,6 +22,7 @@ type waker struct {
 	mu      sync.Mutex
 	heap    wakeHeap
 	horizon int64 // everything in the database up to here is in the heap
+	paging  bool  // a page is being read; it may not show what is stored meanwhile
 	seen    reading
 	timer   Timer
 	armed   int64 // when timer fires; 0 not armed
@@ -80,11 +81,12 @@ func (w *waker) len() int {
 }
 
 // add asks for a wake and reports whether memory holds it. What lies beyond the
-// horizon is left to the database, unless it is volatile: not stored there.
+// horizon is left to the database, unless it is volatile, not stored there, or the
+// horizon is about to move past it.
 func (w *waker) add(runID string, at int64, volatile bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped || !volatile && at > w.horizon {
+	if w.stopped || !volatile && !w.paging && at > w.horizon {
 		return false
 	}
 	heap.Push(&w.heap, wake{at, runID})
@@ -167,16 +169,20 @@ func (w *waker) page(ctx context.Context) error {
 	limit := wakePage + len(w.e.runs) // those in memory may be in it
 	w.e.mu.Unlock()
 	until := w.e.nowMs() + wakeWindow
+	w.mu.Lock()
+	w.paging = true
+	w.mu.Unlock()
 	var wakes []store.Wake
 	err := w.e.store.View(ctx, func(v *store.View) (err error) {
 		wakes, err = v.NextWakes(limit, until)
 		return err
 	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paging = false
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.horizon = until
 	if len(wakes) == limit {
 		w.horizon = max(wakes[len(wakes)-1].AtMs, w.e.nowMs()+1)
