@@ -11,7 +11,7 @@ import (
 )
 
 // starts finds what leaves a goroutine behind when nobody ends it.
-var starts = regexp.MustCompile(`(?m)^\s*go (func\b|[\w.]+\()|\.AfterFunc\(|time\.NewTicker\(`)
+var starts = regexp.MustCompile(`(?m)^\s*go (func\b|[\w.]+\()|\.Go\(|\.AfterFunc\(|time\.NewTicker\(`)
 
 // TestWhoStartsGoroutinesLooksForLeaks holds that the tests of every such package of
 // the gateway end with goleak.
