@@ -24,6 +24,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	p := s.Start().As(token).Accepts()
 	p.LaunchRun("gated", "parked", map[string]any{"url": ledger.URL})
 	p.Status("parked", "waiting-approval")
+	inCopy := int64(len(history(t, p, "parked")))
 	fleet.Start(8)
 	p.Wait("the first runs", func() bool { return fleet.Runs() > 10 })
 	out, code := s.CLI("backup", s.Path("copy.db"))
@@ -43,15 +44,23 @@ func TestBackupUnderLoad(t *testing.T) {
 
 	p = s.Start().As(token)
 	p.Status("parked", "waiting-approval")
+
+	// The cursor is behind the copy: one exact gap up to the raised numbers, at once and
+	// as long as nothing new happens.
+	cursor := last[len(last)-1].Seq
+	require.Greater(t, cursor, inCopy)
+	events, gap := behind(t, p, "parked", cursor)
+	require.Empty(t, events)
+	require.NotNil(t, gap)
+	require.Equal(t, [2]int64{cursor + 1, inCopy + raised}, [2]int64{gap.FromSeq, gap.ToSeq})
+
 	require.NoError(t, p.Call(t.Context(), "submitApproval", map[string]any{"runId": "parked", "nodeId": "gate", "approved": false}, nil))
 	p.Status("parked", "finished")
-
-	// The cursor is behind the copy: one exact gap up to the raised numbers.
-	cursor := last[len(last)-1].Seq
-	events, gap := behind(t, p, "parked", cursor)
+	events, gap = behind(t, p, "parked", cursor)
 	require.NotNil(t, gap)
-	require.Equal(t, cursor+1, gap.FromSeq)
-	require.GreaterOrEqual(t, gap.ToSeq, int64(raised))
+	require.NotEmpty(t, events)
+	require.Equal(t, [2]int64{cursor + 1, inCopy + raised}, [2]int64{gap.FromSeq, gap.ToSeq})
+	require.Equal(t, inCopy+raised+1, events[0].Seq, "what is new has the next number")
 	require.Equal(t, "approval.decided", events[0].Event)
 	require.Contains(t, string(events[0].Payload), `"approved":false`)
 
