@@ -171,8 +171,14 @@ func (h *house) differ(r *modelRun) string {
 		if row, err = v.Run(r.id); err != nil {
 			return err
 		}
-		if r.until > 0 && r.status == "" {
+		if r.status == "" && r.until > 0 {
 			if at, err = v.Node(r.id, node(r.at), 0); err != nil {
+				return err
+			}
+		}
+		if r.waits() {
+			// The status alone may still be that of the wait before.
+			if _, err = v.Node(r.id, node(r.at), 0); err != nil {
 				return err
 			}
 		}

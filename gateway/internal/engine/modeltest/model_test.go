@@ -69,6 +69,15 @@ func (m *model) launch(id string, plan []step, parent *modelRun) *modelRun {
 	return r
 }
 
+// waits says that a run stands before a gate or waits for a signal.
+func (r *modelRun) waits() bool {
+	if r.status != "" || r.paused {
+		return false
+	}
+	kind := r.plan[r.at].Kind
+	return kind == stepGate || kind == stepSignal
+}
+
 // settle moves a run on until it waits.
 func (m *model) settle(r *modelRun) {
 	for r.status == "" && !r.paused {
