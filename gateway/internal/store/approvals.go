@@ -68,7 +68,8 @@ func (v *View) ApprovalsOf(runID string) ([]*Approval, error) {
 type ApprovalFilter struct {
 	RunID    string
 	Workflow string
-	Limit    int // 0: no limit
+	Own      bool // without those of an upstream
+	Limit    int  // 0: no limit
 }
 
 // Approvals returns the pending approvals, oldest first, however old their runs
@@ -80,11 +81,11 @@ func (v *View) Approvals(f ApprovalFilter) ([]*Approval, error) {
 	const order = " ORDER BY a.requested_at, a.rid, a.node_id, a.iteration LIMIT ?"
 	if f.RunID != "" {
 		return list(v, "SELECT "+approvalColumns+` FROM gateway_runs r CROSS JOIN gateway_approvals a ON a.rid = r.rid
-			WHERE r.run_id = ?1 AND a.status = 'requested' AND (?2 = '' OR r.workflow_key = ?2)`+order,
-			[]any{f.RunID, f.Workflow, f.Limit}, scanApproval)
+			WHERE r.run_id = ?1 AND a.status = 'requested' AND (?2 = '' OR r.workflow_key = ?2) AND (?3 = 0 OR r.upstream = 0)`+order,
+			[]any{f.RunID, f.Workflow, f.Own, f.Limit}, scanApproval)
 	}
 	return list(v, "SELECT "+approvalColumns+` FROM gateway_approvals a INDEXED BY gateway_approvals_open
 		CROSS JOIN gateway_runs r ON r.rid = a.rid
-		WHERE a.status = 'requested' AND (?1 = '' OR r.workflow_key = ?1)`+order,
-		[]any{f.Workflow, f.Limit}, scanApproval)
+		WHERE a.status = 'requested' AND (?1 = '' OR r.workflow_key = ?1) AND (?2 = 0 OR r.upstream = 0)`+order,
+		[]any{f.Workflow, f.Own, f.Limit}, scanApproval)
 }

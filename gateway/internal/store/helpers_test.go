@@ -80,3 +80,10 @@ func same(t *testing.T, want, got any) {
 	t.Helper()
 	require.Empty(t, cmp.Diff(want, got))
 }
+
+// newestSchema is the version that opening brings a file to.
+func newestSchema(t *testing.T) int {
+	texts, err := migrations()
+	require.NoError(t, err)
+	return len(texts)
+}

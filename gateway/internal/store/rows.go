@@ -52,6 +52,7 @@ type Run struct {
 	CancelRequestedMs int64
 	PauseRequestedMs  int64
 	FailedChildren    json.RawMessage
+	Upstream          bool // a copy: an upstream executes the run, not the engine
 }
 
 // Node is a row of the journal.

@@ -11,7 +11,7 @@ import (
 const runColumns = `rid, run_id, parent_run_id, parent_node_id, parent_iteration, depth, workflow_key, workflow_name,
 	version, status, queued, system, input, output, error, config, created_by, source, idempotency_key, launch_hash,
 	seed, seq_base, last_position, generation, continued_to, created_at, started_at, finished_at, heartbeat_at, owner,
-	cancel_requested_at, pause_requested_at, failed_children`
+	cancel_requested_at, pause_requested_at, failed_children, upstream`
 
 // listColumns are runColumns for lists: without input and output, which may be large
 // and which no list shows.
@@ -29,6 +29,7 @@ func scanRun(r row) *Run {
 		Seed: r.num(20), SeqBase: r.num(21), LastPosition: r.num(22), Generation: r.num(23), ContinuedTo: r.str(24),
 		CreatedAtMs: r.num(25), StartedAtMs: r.num(26), FinishedAtMs: r.num(27), HeartbeatAtMs: r.num(28),
 		Owner: r.str(29), CancelRequestedMs: r.num(30), PauseRequestedMs: r.num(31), FailedChildren: r.json(32),
+		Upstream: r.bool(33),
 	}
 }
 
@@ -36,8 +37,8 @@ const sqlInsertRun = `INSERT INTO gateway_runs (
 	run_id, parent_run_id, parent_node_id, parent_iteration, depth, workflow_key, workflow_name,
 	version, status, queued, system, input, output, error, config, created_by, source, idempotency_key, launch_hash,
 	seed, seq_base, last_position, generation, continued_to, created_at, started_at, finished_at, heartbeat_at, owner,
-	cancel_requested_at, pause_requested_at, failed_children)
-	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+	cancel_requested_at, pause_requested_at, failed_children, upstream)
+	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 
 // InsertRun stores a new run and sets its RID. ErrExists if the id, or the
 // idempotency key within the workflow, is taken.
@@ -48,7 +49,7 @@ func (tx *Tx) InsertRun(r *Run) error {
 		sourceOr(r.Source), orNull(r.IdempotencyKey), r.LaunchHash,
 		r.Seed, r.SeqBase, r.LastPosition, r.Generation, orNull(r.ContinuedTo), r.CreatedAtMs, orNull(r.StartedAtMs),
 		orNull(r.FinishedAtMs), orNull(r.HeartbeatAtMs), orNull(r.Owner),
-		orNull(r.CancelRequestedMs), orNull(r.PauseRequestedMs), r.FailedChildren)
+		orNull(r.CancelRequestedMs), orNull(r.PauseRequestedMs), r.FailedChildren, r.Upstream)
 	if err != nil {
 		return asExists(err)
 	}
@@ -74,7 +75,7 @@ const sqlUpdateRun = `UPDATE gateway_runs SET
 
 // UpdateRun stores what may change of a run, found by RID: everything but its
 // identity, its launch (parent, workflow, input, launcher, source, keys, seed,
-// creation time) and SeqBase. ErrNotFound if it was deleted.
+// creation time, upstream) and SeqBase. ErrNotFound if it was deleted.
 func (tx *Tx) UpdateRun(r *Run) error {
 	tx.Touch(CollectionRuns)
 	err := tx.mustWrite(sqlUpdateRun,
@@ -119,11 +120,11 @@ func (v *View) Children(runID string, limit int) ([]*Run, error) {
 }
 
 const sqlRunningRuns = `SELECT run_id, workflow_key, version FROM gateway_runs
-	WHERE status = 'running' ORDER BY created_at, rid`
+	WHERE status = 'running' AND upstream = 0 ORDER BY created_at, rid`
 
-// RunningRuns returns the runs that were working, oldest first, with their RunID,
-// WorkflowKey and Version alone. Waiting ones, of which there may be very many, are
-// not read.
+// RunningRuns returns the runs of this gateway that were working, oldest first, with
+// their RunID, WorkflowKey and Version alone. Waiting ones, of which there may be very
+// many, are not read.
 func (v *View) RunningRuns() ([]*Run, error) {
 	return list(v, sqlRunningRuns, nil, func(r row) *Run {
 		return &Run{RunID: r.str(0), WorkflowKey: r.str(1), Version: r.str(2), Status: wire.RunRunning}
@@ -138,6 +139,7 @@ type RunFilter struct {
 	Workflow      string
 	ParentRunID   string
 	IncludeSystem bool
+	Own           bool // without those of an upstream
 }
 
 // Runs returns the selected runs, newest first, without input and output.
@@ -191,6 +193,9 @@ func runsQuery(f RunFilter) (query string, args []any) {
 	if !f.IncludeSystem {
 		where = append(where, "system = 0")
 	}
+	if f.Own {
+		where = append(where, "upstream = 0")
+	}
 	query = "SELECT " + listColumns + " FROM gateway_runs"
 	if len(where) > 0 {
 		query += " WHERE " + strings.Join(where, " AND ")
@@ -212,11 +217,12 @@ func (v *View) CountRuns() (map[string]int, error) {
 	return counts, err
 }
 
-// EndedBefore returns the ids of runs that ended before a time, oldest first, for
-// retention.
+// EndedBefore returns the ids of this gateway's runs that ended before a time, oldest
+// first, for retention. Those of an upstream stay: it still lists them, and a run that
+// came back would have numbers that mean two things.
 func (v *View) EndedBefore(ms int64, limit int) ([]string, error) {
 	var ids []string
-	err := v.c.each(`SELECT run_id FROM gateway_runs WHERE finished_at < ? AND NOT `+openRun+`
+	err := v.c.each(`SELECT run_id FROM gateway_runs WHERE finished_at < ? AND upstream = 0 AND NOT `+openRun+`
 		ORDER BY finished_at LIMIT ?`, []any{ms, limit}, func(r row) error {
 		ids = append(ids, r.str(0))
 		return nil
