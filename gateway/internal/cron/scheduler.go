@@ -14,8 +14,8 @@ import (
 
 // Times of a Scheduler.
 const (
-	longestWait = time.Minute // between two looks: clocks are set, and machines sleep
-	afterError  = time.Minute // until a tick that launched nothing is tried again
+	longestWait = 15 * time.Second // between two looks: clocks are set, and machines sleep
+	afterError  = time.Minute      // until a tick that launched nothing is tried again
 	storageWait = 2 * time.Second
 	page        = 100 // due schedules read at once
 )
@@ -60,6 +60,8 @@ type Scheduler struct {
 	stopped bool
 	busy    bool // a goroutine fires
 	again   bool // something changed meanwhile
+
+	looked time.Time // of the goroutine that fires: the time of day when it looked last
 }
 
 // New makes a scheduler that does nothing yet.
@@ -144,6 +146,10 @@ func (s *Scheduler) arm(wait time.Duration) {
 
 // fire launches all that is due and returns how long it is until the next.
 func (s *Scheduler) fire(ctx context.Context) (time.Duration, error) {
+	if err := s.follow(ctx); err != nil {
+		s.looked = time.Time{} // to be looked at again
+		return 0, err
+	}
 	for {
 		var due []*store.Cron
 		var next int64
