@@ -62,7 +62,11 @@ func (s *Site) Launch(args ...string) *Process {
 	}
 	cmd.Stdout, cmd.Stderr = p.Log, p.Log
 	cmd.WaitDelay = 5 * time.Second
-	require.NoError(s.T, cmd.Start())
+	start := s.Exec
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	require.NoError(s.T, start(cmd))
 	go func() {
 		_ = cmd.Wait()
 		close(p.Done)

@@ -27,9 +27,10 @@ type Site struct {
 	Dir    string
 	Module string
 	Port   int
-	Env    []string // added to the environment of every process
-	DB     string   // path of the database
-	Wrap   []string // a command that runs the gateway, such as a tracer
+	Env    []string              // added to the environment of every process
+	DB     string                // path of the database
+	Wrap   []string              // a command that runs the gateway, such as a tracer
+	Exec   func(*exec.Cmd) error // starts a process; nil: cmd.Start
 }
 
 // NewSite makes a folder with the text of a workflow module.
@@ -77,10 +78,16 @@ func (s *Site) CLI(args ...string) (output string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// Issue makes a token with the binary's own command.
+// Issue makes a token of an hour with the binary's own command.
 func (s *Site) Issue(scopes, user string) string {
 	s.T.Helper()
-	cmd := exec.CommandContext(s.T.Context(), binary, "token", "issue", "--scopes", scopes, "--format", "json", "--user-id", user)
+	return s.IssueFor(scopes, user, "1h")
+}
+
+// IssueFor makes a token that lasts as long as ttl says.
+func (s *Site) IssueFor(scopes, user, ttl string) string {
+	s.T.Helper()
+	cmd := exec.CommandContext(s.T.Context(), binary, "token", "issue", "--scopes", scopes, "--format", "json", "--user-id", user, "--ttl", ttl)
 	cmd.Dir, cmd.Env = s.Dir, s.environ()
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
