@@ -13,7 +13,7 @@ var Order = [][]string{
 	{"gateway/workflow", "gateway/wire"},
 	{"gateway/internal/program"},
 	{"gateway/internal/auth", "gateway/internal/store", "gateway/internal/jsmod", "gateway/internal/schedule"},
-	{"gateway/internal/eventlog"},
+	{"gateway/internal/eventlog", "gateway/internal/frames"},
 	{"gateway/internal/engine", "gateway/internal/upstream"},
 	{"gateway/internal/rpc"},
 	{

@@ -56,12 +56,13 @@ func (r *run) openGate(n *node, now int64) {
 	}
 	n.row.State = wire.NodeWaitingApproval
 	n.row.WakeAtMs = n.due()
-	request := []field{raw("request", requestDetail(g, approval))}
+	request := raw("request", requestDetail(g, approval))
 	r.stage(step{do: func(u *unit) error { return u.tx.InsertApproval(u.r.id, approval) }, more: true})
 	due := n.row.WakeAtMs
 	r.put(n, func() { r.wakeAt(due) },
-		event{typ: wire.TypeApprovalRequested, name: wire.EventApprovalRequested, at: now, node: &n.key, detail: request},
-		event{typ: wire.TypeNodeWaitingApproval, name: wire.EventNodeWaitingApproval, at: now, node: &n.key, state: "waiting", detail: request})
+		event{typ: wire.TypeApprovalRequested, name: wire.EventApprovalRequested, at: now, node: &n.key, detail: []field{request}},
+		event{typ: wire.TypeNodeWaitingApproval, name: wire.EventNodeWaitingApproval, at: now, node: &n.key, state: "waiting",
+			detail: []field{request, n.described()}})
 }
 
 func gateTitle(n *node) string {
@@ -128,7 +129,8 @@ func autoApproves(g *program.ApprovalOptions, mode string) bool {
 func (r *run) autoApprove(n *node, a *store.Approval, now int64) {
 	a.Status, a.DecidedAtMs, a.DecidedBy = wire.ApprovalApproved, now, "auto"
 	r.stage(step{do: func(u *unit) error { return u.tx.InsertApproval(u.r.id, a) }, more: true})
-	auto := event{typ: wire.TypeApprovalAutoGranted, name: wire.EventApprovalAutoApproved, at: now, node: &n.key}
+	auto := event{typ: wire.TypeApprovalAutoGranted, name: wire.EventApprovalAutoApproved, at: now, node: &n.key,
+		detail: []field{n.described()}}
 	if n.kind() == program.KindTask {
 		r.put(n, nil, auto)
 		return

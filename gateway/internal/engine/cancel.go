@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -88,7 +89,7 @@ func closeNodes(tx *store.Tx, row *store.Run, now int64, pendingToo bool, limit 
 			}
 			continue
 		}
-		ids, err := closeNode(tx, row, n, now, limit, "the run ended")
+		ids, err := closeNode(tx, row, n, now, limit, frames.ReasonRunEnded)
 		if err != nil {
 			return nil, err
 		}

@@ -55,8 +55,9 @@ func parentOf(row *store.Run) *parentRef {
 // starts the node, so neither is ever without the other.
 func (r *run) requestChild(n *node, now int64) {
 	o := n.opt.Run
-	pending := event{typ: wire.TypeNodePending, name: wire.EventNodePending, at: now, node: &n.key, state: wire.NodePending}
 	n.opt.ChildID = r.childRunID(n)
+	pending := event{typ: wire.TypeNodePending, name: wire.EventNodePending, at: now, node: &n.key, state: wire.NodePending,
+		detail: []field{n.described()}}
 	def, ok := r.e.registry.get(o.Workflow)
 	switch {
 	case !ok:

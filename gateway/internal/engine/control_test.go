@@ -124,7 +124,7 @@ func (h *house) idle() {
 }
 
 func TestCancelParked(t *testing.T) {
-	h := newHouse(t, define("main", gate(workflow.Approval{})["main"])).open()
+	h := newHouse(t, define("main", gate(workflow.Approval{FailOnDeny: true})["main"])).open()
 	h.launch("main", "r", nil)
 	h.status("r", wire.RunWaitingApproval)
 	h.idle()
@@ -248,7 +248,7 @@ func TestRestartFindsWhatHappened(t *testing.T) {
 	// process ended, without anybody touching the run.
 	h := newHouse(t, define("timer", func(ctx wf) (any, error) { return nil, ctx.Sleep("t", time.Hour) }),
 		define("deadline", waitForSignal("", workflow.SignalTimeout(time.Hour))),
-		define("gate", gate(workflow.Approval{})["main"])).open()
+		define("gate", gate(workflow.Approval{FailOnDeny: true})["main"])).open()
 	for _, key := range []string{"timer", "deadline", "gate"} {
 		h.launch(key, key, nil)
 	}

@@ -287,4 +287,5 @@ func TestCrashAtEveryCommit(t *testing.T) {
 func (h *house) oneRunCompleted(id string) {
 	h.t.Helper()
 	require.NoError(h.t, enginetest.CheckNumbers(h.st, id))
+	require.NoError(h.t, enginetest.CheckFrames(h.st, id))
 }

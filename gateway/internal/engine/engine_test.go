@@ -150,6 +150,7 @@ func (h *house) status(id, status string) *store.Run {
 		}
 		return r.Status == status
 	})
+	require.NoError(h.t, enginetest.CheckFrames(h.st, id))
 	return row
 }
 

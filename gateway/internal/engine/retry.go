@@ -71,8 +71,8 @@ func (r *run) cut(n *node, now int64) {
 	attempt := r.attemptRow(n, now, wire.NodeCancelled, encodeFailure(f))
 	n.row.Cuts++
 	n.row.UpdatedAtMs, n.row.State = now, wire.NodePending
-	if n.row.Cuts >= maxCuts { // startReady ends it
-		r.putAttempt(n, attempt)
+	if n.row.Cuts >= maxCuts { // startReady ends it, without a retry that anybody should hear of
+		r.putAttempt(n, attempt, event{typ: wire.TypeNodePending, at: now, node: &n.key, state: wire.NodePending})
 		return
 	}
 	r.putAttempt(n, attempt, retrying(n, now))

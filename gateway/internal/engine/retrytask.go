@@ -209,7 +209,8 @@ func (e *Engine) newGeneration(tx *store.Tx, row *store.Run, t *RetryTask, reset
 	}
 	key := program.Key{NodeID: t.NodeID, Iteration: t.Iteration}
 	for _, ev := range []event{
-		{typ: wire.TypeTaskRetryRequested, at: now, node: &key, fields: []field{raw("resetNodes", ids), number("generation", row.Generation)}},
+		{typ: wire.TypeTaskRetryRequested, at: now, node: &key, fields: []field{raw("resetNodes", ids), number("generation", row.Generation)},
+			detail: []field{boolean("keepDependents", t.KeepDependents)}},
 		statusEvent(wire.RunRunning, now),
 	} {
 		if err := appendEvent(tx, row, e.opts.MaxEventBytes, ev); err != nil {
@@ -248,6 +249,11 @@ func (e *Engine) restart(runID string, weight int, generation int64) {
 	})
 }
 
+var keptTypes = map[string]string{
+	wire.NodeFinished: wire.TypeNodeFinished, wire.NodeFailed: wire.TypeNodeFailed,
+	wire.NodeSkipped: wire.TypeNodeSkipped, wire.NodeCancelled: wire.TypeNodeCancelled,
+}
+
 // again takes over what a reset node of an earlier generation leaves to n: the count
 // of its attempts and, where it was kept and n asks for the same, its result. It
 // reports whether that settles n.
@@ -274,6 +280,12 @@ func (r *run) again(n *node) (settled bool) {
 	if err := json.Unmarshal(old.Options, &n.opt); err != nil {
 		n.row.Options = nil
 	}
-	r.end(n, nil)
+	if n.kind() == program.KindEffect {
+		r.end(n, nil)
+		return true
+	}
+	// Nothing is pushed for a result that was known before, but the log tells when it was
+	// taken over.
+	r.end(n, nil, event{typ: keptTypes[n.row.State], at: r.now(), node: &n.key, state: n.row.State, detail: []field{n.described()}})
 	return true
 }

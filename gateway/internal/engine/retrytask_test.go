@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine/enginetest"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 	"github.com/smithersai/caddy-smithers/gateway/workflow"
@@ -162,6 +163,7 @@ func TestRetryOfAFailedRunHasAllItsRetriesAgain(t *testing.T) {
 	_, err := h.e.RetryTask(bg, RetryTask{RunID: "r", NodeID: "flaky"})
 	require.NoError(t, err)
 	h.until("finished", func(v *store.View) bool { row, err := v.Run("r"); return err == nil && row.Status == wire.RunFinished })
+	require.NoError(t, enginetest.CheckFrames(h.st, "r"))
 	require.Equal(t, []int{1, 2, 3, 4, 5}, h.attempts("flaky"))
 	require.Nil(t, h.run("r").Error)
 }
@@ -181,6 +183,7 @@ func TestRetryOfACancelledRun(t *testing.T) {
 	<-b.started
 	close(b.release)
 	h.until("finished", func(v *store.View) bool { row, err := v.Run("r"); return err == nil && row.Status == wire.RunFinished })
+	require.NoError(t, enginetest.CheckFrames(h.st, "r"))
 	require.Equal(t, []int{1, 2}, h.attempts("one"))
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine/enginetest"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 	"github.com/smithersai/caddy-smithers/gateway/workflow"
@@ -374,6 +375,7 @@ func (h *house) golden(name string, row *store.Run) {
 		if id != "r" {
 			h.until(id+" ends", func(v *store.View) bool { r, err := v.Run(id); return err == nil && wire.RunTerminal(r.Status) })
 		}
+		require.NoError(h.t, enginetest.CheckFrames(h.st, id))
 		b.WriteString("# " + id + "\n" + strings.Join(h.log(id), "\n") + "\n")
 	}
 	text := b.String()

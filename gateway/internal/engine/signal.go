@@ -32,7 +32,7 @@ func (r *run) requestSignal(n *node, now int64) {
 	r.stage(step{do: func(u *unit) error { return u.tx.InsertWait(u.r.id, wait) }, more: true})
 	due := n.row.WakeAtMs
 	r.put(n, func() { r.wakeAt(due) }, event{typ: wire.TypeNodeWaitingEvent, at: now, node: &n.key,
-		detail: []field{text("signalName", o.Name), raw("correlationId", orNullText(o.CorrelationID))}})
+		detail: []field{text("signalName", o.Name), raw("correlationId", orNullText(o.CorrelationID)), n.described()}})
 	r.trySignal(n) // one may have come before the wait
 }
 

@@ -13,11 +13,13 @@ func (r *run) requestTask(n *node, now int64) {
 	case n.opt.Task.Skip:
 		n.row.State = wire.NodeSkipped
 		n.save() // encodes the options
-		r.end(n, nil, event{typ: wire.TypeNodeSkipped, name: wire.EventNodeSkipped, at: now, node: &n.key, state: wire.NodeSkipped})
+		r.end(n, nil, event{typ: wire.TypeNodeSkipped, name: wire.EventNodeSkipped, at: now, node: &n.key, state: wire.NodeSkipped,
+			detail: []field{n.described()}})
 	case n.opt.Task.NeedsApproval != nil:
 		r.openGate(n, now)
 	default:
-		r.put(n, nil, event{typ: wire.TypeNodePending, name: wire.EventNodePending, at: now, node: &n.key, state: wire.NodePending})
+		r.put(n, nil, event{typ: wire.TypeNodePending, name: wire.EventNodePending, at: now, node: &n.key, state: wire.NodePending,
+			detail: []field{n.described()}})
 	}
 }
 

@@ -17,7 +17,7 @@ func (r *run) requestTimer(n *node, now int64) {
 		event{typ: wire.TypeTimerCreated, at: now, node: &n.key, fields: []field{
 			text("timerId", n.key.NodeID), number("firesAtMs", o.UntilMs), text("timerType", kind)}},
 		event{typ: wire.TypeNodeWaitingTimer, name: wire.EventNodeWaitingTimer, at: now, node: &n.key, state: "waiting",
-			detail: []field{number("firesAtMs", o.UntilMs)}})
+			detail: []field{number("firesAtMs", o.UntilMs), n.described()}})
 }
 
 // fire ends a timer that is due.

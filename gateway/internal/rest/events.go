@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -108,6 +109,7 @@ func durable(run *store.Run, ev *store.Event) json.RawMessage {
 		members["text"] = output
 		delete(members, "output")
 	}
+	delete(members, frames.DetailMember) // for DevTools, which shows it as a tree
 	put := func(name string, v any) {
 		if text, err := json.Marshal(v); err == nil {
 			members[name] = text

@@ -49,6 +49,7 @@ func TestEngineAgreesWithTheModel(t *testing.T) {
 		for _, r := range a.m.runs {
 			if r.status != "" {
 				h.must(enginetest.CheckNumbers(h.st, r.id))
+				h.must(enginetest.CheckFrames(h.st, r.id))
 			}
 		}
 	})

@@ -3,6 +3,7 @@ package scripttest
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -78,7 +79,7 @@ func TestScriptsLogWhatCompiledWorkflowsLog(t *testing.T) {
 		}
 	}
 	for name, want := range expected {
-		require.Equal(t, want, read(t, goldenPath(name)), name)
+		require.Equal(t, withoutNames(want), withoutNames(read(t, goldenPath(name))), name)
 		compared++
 	}
 	require.Greater(t, compared, 40)
@@ -86,6 +87,13 @@ func TestScriptsLogWhatCompiledWorkflowsLog(t *testing.T) {
 		require.True(t, expected[name] != "" || scriptOnly[name] != "", "%s has no counterpart and no reason", name)
 	}
 }
+
+// names are what the description of a node has under another name here and there: ids of
+// blocks, which each kind of workflow makes in its own way, and child workflows, all of
+// which are in one module here.
+var names = regexp.MustCompile(`("kind":"(?:parallel|branch|loop)"),"id":"[^"]*"|,"workflow":"[^"]*"`)
+
+func withoutNames(log string) string { return names.ReplaceAllString(log, "$1") }
 
 // TestGoldenFilesAreUsed holds that no file is left of a scenario that is gone.
 func TestGoldenFilesAreUsed(t *testing.T) {

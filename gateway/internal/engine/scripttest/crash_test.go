@@ -182,6 +182,7 @@ func (h *house) ends(key string, before past) {
 	for id := range after.logs {
 		h.until(id+" ends", ended(id))
 		require.NoError(h.t, enginetest.CheckNumbers(h.st, id))
+		require.NoError(h.t, enginetest.CheckFrames(h.st, id))
 	}
 	var out struct{ Trace []string }
 	require.NoError(h.t, json.Unmarshal(row.Output, &out))

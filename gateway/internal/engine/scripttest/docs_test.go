@@ -17,7 +17,7 @@ func TestEventsAreDocumented(t *testing.T) {
 	for typ, members := range silentShapes {
 		require.Contains(t, page, "| "+typ+" |")
 		for _, member := range strings.Split(strings.TrimPrefix(strings.TrimPrefix(string(members), ofNode), ofRun), ", ") {
-			if name, _, ok := strings.Cut(member, " "); ok {
+			if name, _, ok := strings.Cut(member, " "); ok && !strings.HasPrefix(name, "node.") { // REST does not show it
 				require.Contains(t, page, "`"+name+"`", typ)
 			}
 		}

@@ -85,6 +85,7 @@ func (h *house) golden(name string) {
 	for _, id := range h.family("r") {
 		h.until(id+" ends", ended(id))
 		require.NoError(h.t, enginetest.CheckNumbers(h.st, id))
+		require.NoError(h.t, enginetest.CheckFrames(h.st, id))
 		lines, err := enginetest.Lines(h.st, id)
 		require.NoError(h.t, err)
 		text.WriteString("# " + id + "\n" + strings.Join(lines, "\n") + "\n")

@@ -20,6 +20,7 @@ const (
 	ofRun     = "runId s"
 	ofNode    = ofRun + ", nodeId s, iteration n"
 	ofAttempt = ofNode + ", attempt n"
+	described = "node.kind s, node.label? s, node.blocks? [o], node.mode? s, node.onDeny? s, node.maxAttempts? n, node.workflow? s, node.childRunId? s"
 	failure   = "error.name s, error.message s, error.code? s, error.details? o, error.cause? o"
 )
 
@@ -57,7 +58,8 @@ var (
 	silentShapes = map[string]shape{
 		"RunStarted":       ofRun,
 		"RunStatusChanged": ofRun + ", status s",
-		"NodeWaitingEvent": ofNode + ", signalName s, correlationId s|null",
+		"NodePending":      ofNode + `, state "pending"`, // of a task that was cut too often to be tried again
+		"NodeWaitingEvent": ofNode + ", signalName s, correlationId s|null, " + described,
 		"NodeFinished":     ofNode, // of a wait for a signal
 		"SignalReceived":   ofRun + ", signalName s, correlationId s|null, seq n",
 		"TimerCreated":     ofNode + ", timerId s, firesAtMs n, timerType s",
@@ -66,13 +68,16 @@ var (
 	request = "request.mode s, request.waitAsync b, request.title s, request.summary s|null, request.metadata o, request.options [o], " +
 		"request.allowedScopes [s], request.allowedUsers [s], request.autoApprove o|null"
 	detailShapes = map[string]shape{
-		"ApprovalRequested":   shape(request),
-		"NodeWaitingApproval": shape(request),
-		"NodeWaitingTimer":    "firesAtMs n",
-		"NodeStarted":         "childRunId? s",
-		"NodeCancelled":       "reason s",
-		"TaskHeartbeat":       "hasData b, dataSizeBytes n, intervalMs n",
-		"RunContinuedAsNew":   "iteration n, carriedStateSize n, ancestryDepth n",
+		"NodePending":          described,
+		"NodeSkipped":          described,
+		"ApprovalAutoApproved": described,
+		"ApprovalRequested":    shape(request),
+		"NodeWaitingApproval":  shape(request) + ", " + described,
+		"NodeWaitingTimer":     "firesAtMs n, " + described,
+		"NodeStarted":          "childRunId? s",
+		"NodeCancelled":        "reason s",
+		"TaskHeartbeat":        "hasData b, dataSizeBytes n, intervalMs n",
+		"RunContinuedAsNew":    "iteration n, carriedStateSize n, ancestryDepth n",
 	}
 )
 
@@ -165,7 +170,7 @@ func (s shape) check(object map[string]any) error {
 		if !known[k] {
 			return fmt.Errorf("%s is not expected", k)
 		}
-		if o, ok := v.(map[string]any); ok && (k == "error" || k == "request") {
+		if o, ok := v.(map[string]any); ok && (k == "error" || k == "request" || k == "node") {
 			for inner := range o {
 				if !known[k+"."+inner] {
 					return fmt.Errorf("%s.%s is not expected", k, inner)
