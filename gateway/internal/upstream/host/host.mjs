@@ -1,0 +1,214 @@
+// Runs a user's Smithers module behind Smithers Gateway for Caddy: constructs the
+// Gateway of the smithers-orchestrator that the module itself would import, lets the
+// module register its workflows on it, and listens on a private unix socket.
+//
+// Descriptor 3 brings one line of configuration, then commands, one a line; its end
+// means that the supervisor is gone. Descriptor 4 takes reports, one a line of JSON.
+import { closeSync, createReadStream, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const LIFELINE = 3;
+const REPORTS = 4;
+
+const report = (type, fields = {}) => writeSync(REPORTS, JSON.stringify({ type, ...fields }) + "\n");
+
+let stage = "start";
+
+// errors of a bundler hold the reasons one level down
+const causes = (error) => (Array.isArray(error?.errors) && error.errors.length > 0 ? error.errors : [error]);
+
+function fail(error) {
+  const first = causes(error)[0];
+  const at = first?.position ?? {};
+  try {
+    report("failed", {
+      stage,
+      message: String(first?.message ?? first),
+      name: first?.name,
+      code: first?.code,
+      stack: typeof first?.stack === "string" ? first.stack : undefined,
+      file: at.file,
+      line: at.line,
+      column: at.column,
+    });
+  } finally {
+    process.exit(70);
+  }
+}
+
+process.on("uncaughtException", (error) => (stage === "run" ? crash(error) : fail(error)));
+process.on("unhandledRejection", (error) => {
+  if (stage !== "run") fail(error);
+  console.error("unhandled rejection:", error); // a stray promise of one run must not end the others
+});
+
+function crash(error) {
+  console.error(error);
+  process.exit(70);
+}
+
+// The runs that were in flight stay as they are in the database, and go on in the
+// next process. Gateway.close would cancel them.
+process.on("SIGTERM", () => process.exit(0));
+process.on("SIGINT", () => {}); // Ctrl-C reaches the whole terminal group; the supervisor decides
+
+function locate(name, folder) {
+  try {
+    return Bun.resolveSync(name, folder);
+  } catch {
+    fail(Object.assign(new Error(`${name} cannot be found from ${folder}`), { code: "NO_PACKAGE" }));
+  }
+}
+
+async function versionOf(entry) {
+  for (let dir = dirname(entry); dir !== dirname(dir); dir = dirname(dir)) {
+    const file = Bun.file(`${dir}/package.json`);
+    if (await file.exists()) {
+      const meta = await file.json();
+      if (meta.name === "smithers-orchestrator") return meta.version;
+    }
+  }
+  return undefined;
+}
+
+const describe = ([key, entry]) => ({
+  key,
+  readableName: entry.workflow?.readableName ?? undefined,
+  description: entry.workflow?.description ?? undefined,
+  schedule: entry.schedule ?? undefined,
+  webhook: Boolean(entry.webhook),
+  system: Boolean(entry.system),
+});
+
+async function start(config) {
+  stage = "resolve";
+  const folder = dirname(config.module);
+  const entry = locate("smithers-orchestrator", folder);
+  const version = await versionOf(entry);
+
+  stage = "package";
+  const { Gateway } = await import(pathToFileURL(entry).href);
+  if (typeof Gateway !== "function") {
+    throw new Error(`smithers-orchestrator ${version ?? ""} at ${entry} exports no Gateway; 0.32.0 or later is needed`);
+  }
+  const gateway = new Gateway({
+    auth: { mode: "trusted-proxy", trustedHeaders: config.headers },
+    operatorUi: false,
+    outOfProcessEventBridge: false,
+    workspaceRoot: config.workspace,
+    heartbeatMs: config.heartbeatMs,
+    eventWindowSize: config.eventWindow,
+    maxBodyBytes: config.maxBody,
+    identity: { backend: "sqlite", version },
+  });
+
+  stage = "module";
+  const module = await import(pathToFileURL(config.module).href);
+  stage = "register";
+  const register = module.register ?? module.default?.register ?? module.default;
+  if (typeof register !== "function") {
+    throw new Error("the module exports neither register(gateway) nor a default function");
+  }
+  await register(gateway);
+  const workflows = [...gateway.workflows].map(describe);
+  if (config.check) {
+    report("registered", { version, workflows });
+    process.exit(0);
+  }
+
+  stage = "listen";
+  const umask = process.umask(0o177);
+  await gateway.listen({ path: config.socket });
+  process.umask(umask);
+  stage = "run";
+  report("ready", { version, workflows });
+  return gateway;
+}
+
+// takeOver continues runs that a process left behind when it ended. Such a run still
+// names its owner, and the engine waits half a minute before it believes that a
+// silent owner is gone; here it is known.
+async function takeOver(gateway, config) {
+  const seen = new Set();
+  const keys = new Set(gateway.workflows.keys());
+  for (const [key, { workflow }] of gateway.workflows) {
+    const adapter = gateway.adapterForWorkflow(workflow);
+    if (seen.has(adapter)) continue;
+    seen.add(adapter);
+    for (const run of await adapter.listRuns(1000, "running")) {
+      if (gateway.activeRuns.has(run.runId) || !left(run)) continue;
+      try {
+        await adapter.updateRun(run.runId, { heartbeatAtMs: null, runtimeOwnerId: null });
+        await gateway.resumeRunIfNeeded(run.runId, gateway.resolveRunWorkflowKey(run, keys, key), adapter, {
+          triggeredBy: "gateway",
+          role: "system",
+          scopes: ["*"],
+        });
+        report("resumed", { runId: run.runId });
+      } catch (error) {
+        console.error(`run ${run.runId} cannot be continued:`, error);
+      }
+    }
+  }
+  function left(run) {
+    const pid = Number(/^pid:(\d+):/.exec(run.runtimeOwnerId ?? "")?.[1]);
+    if (!pid) return run.runtimeOwnerId === null && Date.now() - (run.heartbeatAtMs ?? 0) > 30_000;
+    if (pid === process.pid || config.dead.includes(pid)) return true;
+    try {
+      process.kill(pid, 0);
+      return false;
+    } catch (error) {
+      return error.code === "ESRCH";
+    }
+  }
+}
+
+// retire lets nothing new begin here; what runs goes on to its end or its next wait.
+function retire(gateway) {
+  clearInterval(gateway.schedulerTimer);
+  gateway.schedulerTimer = null;
+  const look = () => {
+    const busy = gateway.activeRuns.size;
+    report("busy", { runs: busy });
+    if (busy > 0) setTimeout(look, 500);
+  };
+  look();
+}
+
+async function obey(gateway, config, line) {
+  const { command, pids } = JSON.parse(line);
+  if (command === "retire") retire(gateway);
+  if (command === "dead") {
+    config.dead.push(...pids);
+    await takeOver(gateway, config);
+  }
+}
+
+async function main() {
+  let gateway;
+  let config;
+  let rest = "";
+  const lifeline = createReadStream("", { fd: LIFELINE, autoClose: false });
+  lifeline.setEncoding("utf8");
+  for await (const chunk of lifeline) {
+    const lines = (rest + chunk).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (config === undefined) {
+        config = JSON.parse(line);
+        config.dead ??= [];
+        start(config).then((g) => {
+          gateway = g;
+          return takeOver(gateway, config);
+        }).catch((error) => (stage === "run" ? console.error("taking over runs:", error) : fail(error)));
+      } else if (gateway !== undefined) {
+        obey(gateway, config, line).catch((error) => console.error("command of the supervisor:", error));
+      }
+    }
+  }
+  closeSync(REPORTS);
+  process.exit(0);
+}
+
+main().catch(fail);
