@@ -55,6 +55,11 @@ func (a *actor) live() error {
 	if followed != nil {
 		return fmt.Errorf("stream: %w", followed)
 	}
+	if a.f.ReplayEach {
+		if err := a.replay(); err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+	}
 	return a.result()
 }
 

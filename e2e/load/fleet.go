@@ -28,6 +28,10 @@ type Fleet struct {
 
 	// Gaps makes followers accept gaps, as they come after a restore.
 	Gaps bool
+	// Pace is how long a client rests between two runs.
+	Pace time.Duration
+	// ReplayEach reads every run once more as soon as it has ended; else see Replay.
+	ReplayEach bool
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -36,6 +40,7 @@ type Fleet struct {
 	wg      sync.WaitGroup
 	next    atomic.Int64
 	runs    atomic.Int64
+	cuts    cutter
 }
 
 // NewFleet prepares a fleet that ends with the test.
@@ -78,16 +83,9 @@ func (f *Fleet) Runs() int { return int(f.runs.Load()) }
 
 func (f *Fleet) work() {
 	defer f.wg.Done()
-	c := f.site.Client(f.token)
+	c := f.client()
 	defer c.HTTP.CloseIdleConnections()
-	for {
-		select {
-		case <-f.closing:
-			return
-		case <-f.ctx.Done():
-			return
-		default:
-		}
+	for !f.finishing() {
 		n := f.next.Add(1)
 		a := &actor{
 			f: f, c: c, n: n, id: fmt.Sprintf("run-%05d", n), random: rand.New(rand.NewPCG(f.seed, uint64(n))), //nolint:gosec // repeatable
@@ -98,16 +96,28 @@ func (f *Fleet) work() {
 			return
 		}
 		f.runs.Add(1)
+		if f.Pace > 0 && f.rest(f.Pace) != nil {
+			return
+		}
 	}
+}
+
+// client is one whose connections CutAll cuts.
+func (f *Fleet) client() *client.Client {
+	c := f.site.Client(f.token)
+	f.cuts.track(c)
+	return c
 }
 
 // errTransient is what a client that was not answered goes on from.
 var errTransient = errors.New("not answered")
 
 // sleep waits a moment, or less when the test ends.
-func (f *Fleet) sleep() error {
+func (f *Fleet) sleep() error { return f.rest(pause) }
+
+func (f *Fleet) rest(d time.Duration) error {
 	select {
-	case <-time.After(pause):
+	case <-time.After(d):
 		return nil
 	case <-f.ctx.Done():
 		return f.ctx.Err()

@@ -17,13 +17,18 @@ type follower struct {
 	run  string
 	name string
 	seen chan<- string // nil: nobody waits for events
+	sse  bool          // over server-sent events
 	last int64
 	over bool
 }
 
 func (w *follower) follow(c *client.Client) error {
+	once := w.once
+	if w.sse {
+		once = w.onceSSE
+	}
 	for !w.over {
-		err := w.once(c)
+		err := once(c)
 		if err != nil && !errors.Is(err, errTransient) {
 			return err
 		}
@@ -48,6 +53,7 @@ func (w *follower) once(c *client.Client) error {
 		return transient(err)
 	}
 	defer s.Cut()
+	defer w.f.cuts.add(s.Cut)()
 	opened, err := s.Stream(dialling, w.run, &w.last)
 	if err != nil {
 		return transient(err)
@@ -64,6 +70,26 @@ func (w *follower) once(c *client.Client) error {
 		return fmt.Errorf("%w: %w", errTransient, err)
 	}
 	return nil
+}
+
+// onceSSE follows through one stream of server-sent events.
+func (w *follower) onceSSE(c *client.Client) error {
+	ctx, cancel := context.WithTimeout(w.f.ctx, time.Minute)
+	defer cancel()
+	defer w.f.cuts.add(cancel)()
+	events, err := rig.OpenEvents(ctx, c, w.run, w.last)
+	if err != nil {
+		return transient(err)
+	}
+	var bad error
+	err = events.Follow(func(i client.Item) bool {
+		bad = w.take(i)
+		return bad == nil && !w.over
+	})
+	if bad != nil || w.over {
+		return bad
+	}
+	return fmt.Errorf("%w: %w", errTransient, errors.Join(err, ctx.Err()))
 }
 
 func (w *follower) take(i client.Item) error {

@@ -62,6 +62,16 @@ export function register(gateway) {
     return { leaf: true };
   });
 
+  // Long and quiet: clients come and go while it ticks.
+  gateway.register("steady", async (ctx) => {
+    const { url, ticks, periodMs } = ctx.input;
+    await ctx.loop("ticks", { max: ticks }, async () => {
+      await ctx.task("tick", tell(url));
+      await ctx.sleep("nap", periodMs);
+    });
+    return { ticks };
+  });
+
   // Goes on for ever: somebody cancels it.
   gateway.register("endless", async (ctx) => {
     const { url } = ctx.input;

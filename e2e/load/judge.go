@@ -36,6 +36,7 @@ type judge struct {
 	versions map[int64]string          // stateVersion: the event that has it
 	last     map[string]int64          // follower and run: number of the last event
 	ended    map[string]string         // run: status of run.completed
+	over     map[string]bool           // follower and run: it was told of the end
 	finished map[nodeKey]int           // attempt that finished, once a client saw it
 	tasks    map[nodeKey]int           // how often a body ran
 	attempts map[attemptKey]int
@@ -49,7 +50,7 @@ type judge struct {
 // database was restored.
 func Judge(entries []rig.Entry) []string {
 	j := &judge{
-		meanings: map[string]map[int64]told{}, versions: map[int64]string{}, last: map[string]int64{}, ended: map[string]string{},
+		meanings: map[string]map[int64]told{}, versions: map[int64]string{}, last: map[string]int64{}, ended: map[string]string{}, over: map[string]bool{},
 		finished: map[nodeKey]int{}, tasks: map[nodeKey]int{}, attempts: map[attemptKey]int{}, decided: map[string]bool{},
 		launches: map[string]string{}, acks: map[string][]rig.Entry{},
 	}
@@ -126,9 +127,10 @@ func (j *judge) number(e rig.Entry) {
 		j.wrong("%s: %s got event %d after %d", e.Run, e.Follower, e.Seq, j.last[stream])
 	}
 	j.last[stream] = e.Seq
-	if _, over := j.ended[e.Run]; over && e.Follower == "live" {
+	if j.over[stream] {
 		j.wrong("%s: event %d (%s) came after run.completed", e.Run, e.Seq, e.Event)
 	}
+	j.over[stream] = e.Event == "run.completed"
 	if j.meanings[e.Run] == nil {
 		j.meanings[e.Run] = map[int64]told{}
 	}

@@ -26,17 +26,36 @@ type Events struct {
 // Events opens a stream of a run behind a number. It ends with the test.
 func (p *Process) Events(run string, after int64) *Events {
 	p.T.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	p.T.Cleanup(cancel)
-	url := p.Base + "/v1/api/runs/" + run + "/stream?afterSeq=" + strconv.FormatInt(after, 10)
+	e, err := OpenEvents(context.Background(), p.Client, run, after)
+	require.NoError(p.T, err)
+	p.T.Cleanup(e.stop)
+	return e
+}
+
+// OpenEvents opens a stream of a run behind a number, over a connection of its own,
+// until ctx ends.
+func OpenEvents(ctx context.Context, c *client.Client, run string, after int64) (*Events, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	url := c.Base + "/v1/api/runs/" + run + "/stream?afterSeq=" + strconv.FormatInt(after, 10)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	require.NoError(p.T, err)
-	req.Header.Set("Authorization", "Bearer "+p.Token)
-	transport := &http.Transport{DisableKeepAlives: true} // a connection of its own
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	transport := &http.Transport{DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req)
-	require.NoError(p.T, err)
-	require.Equal(p.T, http.StatusOK, resp.StatusCode)
-	return &Events{body: resp.Body, stop: cancel}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer cancel()
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 1_000)) // for the message only
+		return nil, fmt.Errorf("stream of %s: %s: %s", run, resp.Status, body)
+	}
+	return &Events{body: resp.Body, stop: cancel}, nil
 }
 
 // Close ends the stream from this side.

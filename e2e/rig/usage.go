@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -47,4 +48,26 @@ func (p *Process) Usage() Usage {
 	require.NoError(p.T, err)
 	u.RSS = resident * int64(os.Getpagesize())
 	return u
+}
+
+// clockTick is the unit of times in /proc: a hundredth of a second on all of Linux.
+const clockTick = 10 * time.Millisecond
+
+// CPU is the processor time that the process has used.
+func (p *Process) CPU() (time.Duration, error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.Cmd.Process.Pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// Behind the name, which may contain anything, utime and stime are the 12th and 13th.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", p.Cmd.Process.Pid, len(fields))
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, err
 }
