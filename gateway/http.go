@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
@@ -143,6 +144,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case routeLive:
 		h.serveLive(w)
 		return
+	}
+	if r.ContentLength != 0 {
+		// Also of bodies that nobody wants: the server reads them before it answers, and
+		// would wait for ever for one that does not arrive. Reading a body ends it.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.g.requestTimeout()))
 	}
 	run, release := h.g.acquire()
 	if run == nil {

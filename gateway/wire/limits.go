@@ -8,6 +8,9 @@ const (
 	// MaxMessageBytes bounds one WebSocket message; a longer one closes the
 	// socket with CloseTooBig.
 	MaxMessageBytes = 1 << 20
+	// MaxFirstMessageBytes bounds messages before connect has succeeded: enough for any
+	// token and a filter, too little for strangers to fill memory with.
+	MaxFirstMessageBytes = 128 << 10
 	// MaxBodyBytes bounds an HTTP body (PayloadTooLarge, 413).
 	MaxBodyBytes = 1 << 20
 	// MaxJSONDepth counts the root as 1 and every nested object, array or scalar

@@ -94,7 +94,7 @@ func (r *Registry) newConn(ws *websocket.Conn, nc *coalescer, req *http.Request,
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.pumpF, c.kickF = c.pump, c.kick
-	ws.SetReadLimit(o.MaxMessageBytes)
+	ws.SetReadLimit(min(o.MaxMessageBytes, wire.MaxFirstMessageBytes)) // until connect succeeds
 	ws.SetPingHandler(func(data string) error {
 		c.tell(func(in *inbox) { in.pong = &data }) // the newest is enough (RFC 6455, 5.5.3)
 		return nil

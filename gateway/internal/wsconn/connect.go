@@ -62,6 +62,7 @@ func (c *conn) connect(req wire.Request) {
 		c.shut(wire.CloseTryAgain, wire.ReasonLimit, ClosedLimit)
 		return
 	}
+	c.ws.SetReadLimit(c.reg.options().MaxMessageBytes) // this is the reading goroutine
 	c.mu.Lock()
 	c.authed, c.principal, c.plain = true, p, s.plain
 	c.nextTick = c.reg.deps.Now().Add(c.reg.options().Heartbeat)
