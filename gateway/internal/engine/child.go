@@ -13,6 +13,9 @@ import (
 // maxDepth bounds runs within runs; a run launched from outside has depth 0.
 const maxDepth = 32
 
+// childMark stands in the id of a child run behind that of its parent.
+const childMark = ":child:"
+
 // parentRef is the node of another run that waits for this one.
 type parentRef struct {
 	RunID string      `json:"parentRunId"`
@@ -70,18 +73,23 @@ func (r *run) requestChild(n *node, now int64) {
 		r.refuseChild(n, pending, wire.CodeInvalidRunID, fmt.Sprintf("the child run's id would be longer than %d characters", maxRunID))
 		return
 	}
+	if r.e.slots.full(r.share.user, r.e.opts.MaxQueued) {
+		r.refuseChild(n, pending, codeQueueFull, "so many runs wait for their turn that no more can be taken")
+		return
+	}
 	input, err := checkInput(o.Input)
 	if err != nil {
 		r.refuseChild(n, pending, wire.CodeInvalidInput, err.Message)
 		return
 	}
 	row := r.childRow(n, def, input, now)
-	held := r.e.slots.try(weight(def))
+	part := share{weight: weight(def), user: r.share.user}
+	held := r.e.slots.try(part)
 	if held {
 		row.StartedAtMs, row.Owner, row.HeartbeatAtMs, row.Queued = now, r.e.opts.Owner, now, false
 	}
 	n.row.State, n.row.Attempt = wire.NodeInProgress, 1
-	r.insertChild(n, row, weight(def), held, pending, event{typ: wire.TypeNodeStarted, name: wire.EventNodeStarted, at: now, node: &n.key,
+	r.insertChild(n, row, part, held, pending, event{typ: wire.TypeNodeStarted, name: wire.EventNodeStarted, at: now, node: &n.key,
 		state: wire.NodeInProgress, attempt: 1, detail: []field{text("childRunId", n.opt.ChildID)}})
 }
 
@@ -91,7 +99,7 @@ func (r *run) childRunID(n *node) string {
 	if n.opt.Before > 0 {
 		node = fmt.Sprintf("%s@%d", node, r.generation)
 	}
-	return fmt.Sprintf("%s:child:%s:%d", r.id, node, n.key.Iteration)
+	return fmt.Sprintf("%s%s%s:%d", r.id, childMark, node, n.key.Iteration)
 }
 
 func (r *run) childRow(n *node, def Definition, input json.RawMessage, now int64) *store.Run {
@@ -104,20 +112,26 @@ func (r *run) childRow(n *node, def Definition, input json.RawMessage, now int64
 	}
 }
 
-func (r *run) insertChild(n *node, row *store.Run, w int, held bool, events ...event) {
+func (r *run) insertChild(n *node, row *store.Run, part share, held bool, events ...event) {
 	save, encoded := n.save(), r.encode(events)
 	attempt := &store.Attempt{NodeID: n.key.NodeID, Iteration: n.key.Iteration, Attempt: 1, State: wire.NodeInProgress, StartedAtMs: row.CreatedAtMs}
-	var taken bool
+	var refused *program.Failure
 	r.stage(step{
 		do: func(u *unit) error {
-			taken = false
+			refused = nil
 			fresh := *row
-			if err := u.tx.InsertRun(&fresh); errors.Is(err, store.ErrExists) {
-				taken = true
+			full, err := r.e.families.grow(u.tx, row.RunID)
+			if err != nil {
+				return err
+			}
+			if full {
+				refused = &program.Failure{Name: "Error", Code: codeFamily, Message: fmt.Sprintf("a run and its child runs may launch %d runs in all", maxFamily)}
+			} else if err := u.tx.InsertRun(&fresh); errors.Is(err, store.ErrExists) {
+				refused = &program.Failure{Name: "Error", Code: codeConflict, Message: "a run with the child's id exists already: " + n.opt.ChildID}
 			} else if err != nil {
 				return err
 			}
-			if !taken && held {
+			if refused == nil && held {
 				if err := appendEvent(u.tx, &fresh, r.e.opts.MaxEventBytes, event{typ: wire.TypeRunStarted, at: row.CreatedAtMs}); err != nil {
 					return err
 				}
@@ -131,21 +145,20 @@ func (r *run) insertChild(n *node, row *store.Run, w int, held bool, events ...e
 			return u.appendAll(encoded)
 		},
 		after: func() {
-			if taken {
-				r.childTaken(n)
+			if refused != nil {
+				r.childRefused(n, refused)
 			}
 		},
-		done:   func(stored bool) { r.e.begun(row, w, held, stored && !taken) },
+		done:   func(stored bool) { r.e.begun(row, part, held, stored && refused == nil) },
 		events: len(events) + 1,
 	})
 }
 
-// childTaken ends a node whose child's id belongs to another run.
-func (r *run) childTaken(n *node) {
+// childRefused ends a node whose child could not be stored.
+func (r *run) childRefused(n *node, f *program.Failure) {
 	if n.ended() {
 		return
 	}
-	f := &program.Failure{Name: "Error", Code: codeConflict, Message: "a run with the child's id exists already: " + n.opt.ChildID}
 	now := r.now()
 	n.row.State, n.row.Error = wire.NodeFailed, encodeFailure(f)
 	r.end(n, r.attemptRow(n, now, wire.NodeFailed, n.row.Error), event{typ: wire.TypeNodeFailed, name: wire.EventNodeFailed, at: now,

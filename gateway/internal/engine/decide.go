@@ -34,7 +34,7 @@ func (e *Engine) Decide(ctx context.Context, d Decision) error {
 		}
 	}
 	key := program.Key{NodeID: d.NodeID, Iteration: d.Iteration}
-	var weight int
+	var part share
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		run, err := tx.Run(d.RunID)
 		if errors.Is(err, store.ErrNotFound) {
@@ -42,13 +42,13 @@ func (e *Engine) Decide(ctx context.Context, d Decision) error {
 		} else if err != nil {
 			return err
 		}
-		weight = e.registry.weightOf(run.WorkflowKey, run.Version)
+		part = e.registry.shareOf(run)
 		return e.decide(tx, run, &d)
 	})
 	if err != nil {
 		return apiError(err)
 	}
-	e.wake(d.RunID, weight, &key)
+	e.wake(d.RunID, part, &key)
 	return nil
 }
 

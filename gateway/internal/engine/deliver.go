@@ -117,7 +117,7 @@ func (e *Engine) Deliver(ctx context.Context, d Delivery) (DeliveryResult, error
 		return DeliveryResult{}, err
 	}
 	for _, w := range woken {
-		e.wake(w.runID, w.weight, &w.key)
+		e.wake(w.runID, w.share, &w.key)
 	}
 	if launched.Stored {
 		res.Started = &launched
@@ -147,9 +147,9 @@ func repeatedDelivery(known *store.Delivery, d *Delivery) (DeliveryResult, error
 
 // wokenRun is a wait that a signal satisfies.
 type wokenRun struct {
-	runID  string
-	weight int
-	key    program.Key
+	runID string
+	share share
+	key   program.Key
 }
 
 // signalWaiting stores the signal for every run that waits for it.
@@ -185,9 +185,9 @@ func (e *Engine) signalWaiting(tx *store.Tx, d *Delivery, by Actor) (sent []Deli
 		if err != nil {
 			return nil, nil, err
 		}
-		weight := e.registry.weightOf(run.WorkflowKey, run.Version)
+		part := e.registry.shareOf(run)
 		for _, key := range keys {
-			woken = append(woken, wokenRun{w.RunID, weight, key})
+			woken = append(woken, wokenRun{w.RunID, part, key})
 		}
 		sent = append(sent, DeliveredSignal{RunID: w.RunID, Seq: row.Seq, Name: row.Name, CorrelationID: row.CorrelationID, ReceivedAtMs: row.ReceivedAtMs})
 	}

@@ -38,6 +38,12 @@ type Options struct {
 	// MaxConcurrency bounds the task attempts of one run that overlap, for launches
 	// that do not choose; 0 means 4, the default of the protocol.
 	MaxConcurrency int
+	// MaxEvents bounds the durable events of one run, which fails with more; 0 means
+	// 1,000,000.
+	MaxEvents int
+	// MaxQueued bounds the runs of one user that wait for a slot, for launches and child
+	// runs; ten times as many may wait in all. 0 means 10,000.
+	MaxQueued int
 	// Idle is how long a run that waits stays in memory; 0 means a second.
 	Idle time.Duration
 }
@@ -48,6 +54,9 @@ const (
 	defaultMaxEventBytes  = 256 << 10
 	defaultMaxConcurrency = 4
 	defaultIdle           = time.Second
+	defaultMaxQueued      = 10_000
+	defaultMaxEvents      = 1_000_000
+	queuedByAll           = 10 // times as many as of one user
 	heartbeatEvery        = 10 * time.Second
 	weightVM              = 16 // of a machine with a VM, in slots
 	weightPlain           = 1
@@ -63,6 +72,7 @@ type Engine struct {
 
 	registry registry
 	slots    slots
+	families families
 	waker    waker
 
 	mu       sync.Mutex
@@ -97,6 +107,12 @@ func New(o Options) *Engine {
 	}
 	if o.MaxConcurrency <= 0 {
 		o.MaxConcurrency = defaultMaxConcurrency
+	}
+	if o.MaxEvents <= 0 {
+		o.MaxEvents = defaultMaxEvents
+	}
+	if o.MaxQueued <= 0 {
+		o.MaxQueued = defaultMaxQueued
 	}
 	if o.Idle <= 0 {
 		o.Idle = defaultIdle

@@ -17,6 +17,9 @@ const (
 	codeEngineError    = "ENGINE_ERROR"
 	codeConflict       = "CONFLICT"
 	codeDepth          = "CHILD_RUN_DEPTH"
+	codeQueueFull      = "RUN_QUEUE_FULL"
+	codeFamily         = "CHILD_RUN_LIMIT"
+	codeEvents         = "RUN_EVENT_LIMIT"
 	codeBadRequest     = "INVALID_NODE"
 )
 
@@ -42,6 +45,11 @@ func apiError(err error) error {
 
 func errStopping() error {
 	return wire.Errorf(wire.CodeUnavailable, "The gateway is shutting down; try again.")
+}
+
+func errQueueFull(limit int) error {
+	return wire.Errorf(wire.CodeRateLimited, "So many runs wait for their turn that no more can be taken (max_queued_runs); try again later.").
+		With("limit", limit).With("retryable", true)
 }
 
 func errRunNotFound(runID string) error {

@@ -118,7 +118,8 @@ func (r *run) continueAsNew(given json.RawMessage) {
 		def = r.def // gone from the registry: the chain carries on with what it has
 	}
 	next := r.successor(def, input)
-	held := r.e.slots.try(weight(def))
+	part := share{weight: weight(def), user: r.share.user}
+	held := r.e.slots.try(part)
 	if held {
 		next.StartedAtMs, next.Owner, next.HeartbeatAtMs, next.Queued = next.CreatedAtMs, r.e.opts.Owner, next.CreatedAtMs, false
 	}
@@ -140,7 +141,7 @@ func (r *run) continueAsNew(given json.RawMessage) {
 		return u.append(event{typ: wire.TypeRunContinuedAsNew, name: wire.EventRunCompleted, at: now,
 			fields: []field{text("status", wire.RunFinished), text("newRunId", next.RunID)},
 			detail: []field{number("iteration", iteration), number("carriedStateSize", int64(len(input))), number("ancestryDepth", iteration)}})
-	}, func(stored bool) { r.e.begun(next, weight(def), held, stored) })
+	}, func(stored bool) { r.e.begun(next, part, held, stored) })
 }
 
 func (r *run) successor(def Definition, input json.RawMessage) *store.Run {

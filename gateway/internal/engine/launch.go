@@ -74,7 +74,9 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 		return Launched{}, errStopping()
 	}
 	row := e.launchRow(&l, def, input)
-	held := e.slots.try(weight(def))
+	part := share{weight: weight(def), user: l.By.TriggeredBy}
+	held := e.slots.try(part)
+	full := !held && e.slots.full(part.user, e.opts.MaxQueued)
 	if held {
 		row.StartedAtMs, row.Owner, row.HeartbeatAtMs, row.Queued = row.CreatedAtMs, e.opts.Owner, row.CreatedAtMs, false
 	}
@@ -86,6 +88,9 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 		existing, stored = nil, false
 		insert := func() error {
 			err := e.insertLaunch(tx, row, held, &l, &existing)
+			if err == nil && existing == nil && full { // what exists already is answered all the same
+				err = errQueueFull(e.opts.MaxQueued)
+			}
 			stored = err == nil && existing == nil
 			return err
 		}
@@ -94,7 +99,7 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 		}
 		return insert()
 	}, func(err error) {
-		e.begun(row, weight(def), held, err == nil && stored)
+		e.begun(row, part, held, err == nil && stored)
 		result <- err
 	})
 	select {
@@ -178,29 +183,29 @@ func repeated(same, row *store.Run, existing **store.Run) error {
 }
 
 // begun is launched, or gives the slots back if the run was not stored after all.
-func (e *Engine) begun(row *store.Run, w int, held, stored bool) {
+func (e *Engine) begun(row *store.Run, part share, held, stored bool) {
 	switch {
 	case stored:
-		e.launched(row, w, held)
+		e.launched(row, part, held)
 	case held:
-		e.slots.release(w)
+		e.slots.release(part)
 	}
 }
 
 // launched sets a stored run to work. held says that its slots are taken already;
 // then row is the run's row as committed.
-func (e *Engine) launched(row *store.Run, w int, held bool) {
+func (e *Engine) launched(row *store.Run, part share, held bool) {
 	if !held {
-		e.wake(row.RunID, w, nil)
+		e.wake(row.RunID, part, nil)
 		return
 	}
 	e.mu.Lock()
 	if e.stopping || e.runs[row.RunID] != nil {
 		e.mu.Unlock()
-		e.slots.release(w)
+		e.slots.release(part)
 		return
 	}
-	r := e.newRun(row.RunID, w)
+	r := e.newRun(row.RunID, part)
 	r.fresh = row
 	e.mu.Unlock()
 	e.granted(r)

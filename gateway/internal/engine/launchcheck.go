@@ -174,5 +174,5 @@ func childID(runID string, n *store.Node) string {
 	if json.Unmarshal(n.Options, &o) == nil && o.ChildID != "" {
 		return o.ChildID
 	}
-	return runID + ":child:" + n.NodeID + ":" + string(number("", int64(n.Iteration)).value)
+	return runID + childMark + n.NodeID + ":" + string(number("", int64(n.Iteration)).value)
 }

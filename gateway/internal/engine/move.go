@@ -100,7 +100,7 @@ func (e *Engine) move(ctx context.Context, runID string, by Actor) (Moved, error
 	if err := e.dryReplay(ctx, seen, def); err != nil {
 		return Moved{}, err
 	}
-	if err := e.commitMove(ctx, seen, moved, weight(def), by); err != nil {
+	if err := e.commitMove(ctx, seen, moved, share{weight: weight(def), user: creator(seen.row)}, by); err != nil {
 		return Moved{}, err
 	}
 	return moved, nil
@@ -108,7 +108,7 @@ func (e *Engine) move(ctx context.Context, runID string, by Actor) (Moved, error
 
 // commitMove stores a move if run and registry are still what the dry replay saw, and
 // has the run taken up by the new version even if the caller has gone.
-func (e *Engine) commitMove(ctx context.Context, seen *runState, moved Moved, weight int, by Actor) error {
+func (e *Engine) commitMove(ctx context.Context, seen *runState, moved Moved, part share, by Actor) error {
 	result := make(chan error, 1)
 	var generation int64
 	e.store.Submit(func(tx *store.Tx) error {
@@ -126,7 +126,7 @@ func (e *Engine) commitMove(ctx context.Context, seen *runState, moved Moved, we
 		return e.storeMove(tx, now.row, moved, by)
 	}, func(err error) {
 		if err == nil {
-			e.restart(seen.row.RunID, weight, generation)
+			e.restart(seen.row.RunID, part, generation)
 		}
 		result <- err
 	})

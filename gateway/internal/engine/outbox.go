@@ -49,6 +49,7 @@ type unit struct {
 	pos   int64 // last position given
 	moves int64 // counts what may set the workflow function to work
 	dirty bool
+	count int64 // of the run's events, once the unit is written
 }
 
 // settle gives the next position of the journal.
@@ -155,6 +156,9 @@ func (o *outbox) write(tx *store.Tx, u *unit, steps []step) error {
 	}
 	if u.pos != row.LastPosition && u.dirty {
 		row.LastPosition = u.pos
+	}
+	if u.count, err = tx.EventCount(o.r.id); err != nil {
+		return err
 	}
 	if u.dirty {
 		return tx.UpdateRun(row)

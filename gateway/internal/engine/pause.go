@@ -56,7 +56,7 @@ func statusEvent(status string, at int64) event {
 // Resume sets a paused run to work again and makes a waiting one look again at
 // what it waits for. The status is "resume_requested", or "already_terminal".
 func (e *Engine) Resume(ctx context.Context, runID string, by Actor) (string, error) {
-	status, weight := "resume_requested", 0
+	status, part := "resume_requested", share{}
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		row, err := tx.Run(runID)
 		if errors.Is(err, store.ErrNotFound) {
@@ -64,7 +64,7 @@ func (e *Engine) Resume(ctx context.Context, runID string, by Actor) (string, er
 		} else if err != nil {
 			return err
 		}
-		weight = e.registry.weightOf(row.WorkflowKey, row.Version)
+		part = e.registry.shareOf(row)
 		switch row.Status {
 		case wire.RunFinished, wire.RunFailed, wire.RunCancelled, wire.RunContinued: // nothing will happen (Q20)
 			status = "already_terminal"
@@ -79,8 +79,8 @@ func (e *Engine) Resume(ctx context.Context, runID string, by Actor) (string, er
 	if err != nil {
 		return "", apiError(err)
 	}
-	if weight > 0 && status != "already_terminal" {
-		e.unpause(runID, weight)
+	if part.weight > 0 && status != "already_terminal" {
+		e.unpause(runID, part)
 	}
 	return status, nil
 }
@@ -101,7 +101,7 @@ func (e *Engine) resume(tx *store.Tx, row *store.Run, now int64) error {
 }
 
 // unpause wakes a run that was paused or about to be.
-func (e *Engine) unpause(runID string, weight int) {
+func (e *Engine) unpause(runID string, part share) {
 	e.mu.Lock()
 	r := e.runs[runID]
 	e.mu.Unlock()
@@ -112,7 +112,7 @@ func (e *Engine) unpause(runID string, weight int) {
 			}
 		})
 	}
-	e.wake(runID, weight, nil)
+	e.wake(runID, part, nil)
 }
 
 // unpaused carries on after a pause that was wanted no longer before it came about.

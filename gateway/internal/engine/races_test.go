@@ -355,7 +355,7 @@ func TestRetryOfARunThatWaitsForASlot(t *testing.T) {
 	<-made
 	h.launch("slow", "other", nil)
 	<-b.started
-	h.e.wake("r", weightVM, nil)
+	h.e.wake("r", share{weight: weightVM}, nil)
 	_, err := h.e.RetryTask(bg, RetryTask{RunID: "r", NodeID: "a"})
 	require.NoError(t, err)
 	close(b.release)

@@ -19,7 +19,7 @@ func (e *Engine) recover(ctx context.Context) error {
 		return err
 	}
 	for _, row := range rows {
-		e.wake(row.RunID, e.registry.weightOf(row.WorkflowKey, row.Version), nil)
+		e.wake(row.RunID, e.registry.shareOf(row), nil)
 	}
 	return nil
 }

@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
 	"sync"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 )
 
 // Definition is one workflow.
@@ -166,6 +168,20 @@ func (g *registry) loaded(ctx context.Context, version string) ([]Definition, er
 		g.mu.Unlock()
 	}
 	return v.defs, v.err
+}
+
+// shareOf is what a stored run takes of the slots.
+func (g *registry) shareOf(row *store.Run) share {
+	return share{weight: g.weightOf(row.WorkflowKey, row.Version), user: creator(row)}
+}
+
+// creator is the user that launched a run or the run it descends from.
+func creator(row *store.Run) string {
+	var by program.Auth
+	if json.Unmarshal(row.CreatedBy, &by) != nil {
+		return ""
+	}
+	return by.TriggeredBy
 }
 
 // weightOf is the slot weight of a run's workflow, as far as known without loading.

@@ -41,7 +41,7 @@ func (e *Engine) RetryTask(ctx context.Context, t RetryTask) ([]string, error) {
 	}
 	var reset, fenced []string
 	var generation int64
-	weight := 0
+	var part share
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		reset, fenced = nil, nil
 		row, err := tx.Run(t.RunID)
@@ -53,7 +53,7 @@ func (e *Engine) RetryTask(ctx context.Context, t RetryTask) ([]string, error) {
 		if err := mayRetry(row); err != nil {
 			return err
 		}
-		weight = e.registry.weightOf(row.WorkflowKey, row.Version)
+		part = e.registry.shareOf(row)
 		now := e.nowMs()
 		if reset, fenced, err = e.resetNodes(tx, row, &t, now); err != nil {
 			return err
@@ -66,7 +66,7 @@ func (e *Engine) RetryTask(ctx context.Context, t RetryTask) ([]string, error) {
 		return nil, apiError(err)
 	}
 	e.fence(fenced)
-	e.restart(t.RunID, weight, generation)
+	e.restart(t.RunID, part, generation)
 	return reset, nil
 }
 
@@ -227,7 +227,7 @@ func (e *Engine) newGeneration(tx *store.Tx, row *store.Run, t *RetryTask, reset
 // restart takes up a run whose journal was replaced. What is in memory of an earlier
 // generation leaves and hands over; what was not loaded until then has nothing to
 // hand over.
-func (e *Engine) restart(runID string, weight int, generation int64) {
+func (e *Engine) restart(runID string, part share, generation int64) {
 	e.mu.Lock()
 	r := e.runs[runID]
 	if r != nil {
@@ -235,7 +235,7 @@ func (e *Engine) restart(runID string, weight int, generation int64) {
 	}
 	e.mu.Unlock()
 	if r == nil {
-		e.wake(runID, weight, nil)
+		e.wake(runID, part, nil)
 		return
 	}
 	r.box.post(func() {

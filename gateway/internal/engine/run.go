@@ -13,11 +13,11 @@ import (
 
 // run is one run in memory. Fields below "goroutine" belong to its goroutine alone.
 type run struct {
-	e      *Engine
-	id     string
-	weight int
-	box    inbox
-	out    outbox
+	e     *Engine
+	id    string
+	share share
+	box   inbox
+	out   outbox
 
 	fresh      *store.Run // row of a run launched a moment ago
 	restart    bool       // load it again when it leaves memory; guarded by Engine.mu
@@ -54,8 +54,8 @@ type run struct {
 }
 
 // newRun makes the actor of a run that is not in memory. e.mu is held.
-func (e *Engine) newRun(id string, weight int) *run {
-	r := &run{e: e, id: id, weight: weight, box: newInbox(), log: e.log.With(zap.String("run", id))}
+func (e *Engine) newRun(id string, part share) *run {
+	r := &run{e: e, id: id, share: part, box: newInbox(), log: e.log.With(zap.String("run", id))}
 	r.out.init(r)
 	e.runs[id] = r
 	return r
@@ -63,7 +63,7 @@ func (e *Engine) newRun(id string, weight int) *run {
 
 // wake makes sure that a run looks at what has happened: key names the node it is
 // about, nil all of them.
-func (e *Engine) wake(id string, weight int, key *program.Key) {
+func (e *Engine) wake(id string, part share, key *program.Key) {
 	for {
 		e.mu.Lock()
 		if e.stopping || !e.started {
@@ -72,7 +72,7 @@ func (e *Engine) wake(id string, weight int, key *program.Key) {
 		}
 		r, ok := e.runs[id]
 		if !ok {
-			r = e.newRun(id, weight)
+			r = e.newRun(id, part)
 			e.mu.Unlock()
 			e.slots.wait(r)
 			return
@@ -91,7 +91,7 @@ func (e *Engine) granted(r *run) {
 	e.mu.Lock()
 	if e.stopping {
 		e.mu.Unlock()
-		e.slots.release(r.weight)
+		e.slots.release(r.share)
 		e.forget(r)
 		return
 	}
@@ -157,13 +157,13 @@ func (r *run) leave() {
 	}
 	r.e.slots.works(r)
 	r.e.forget(r)
-	r.e.slots.release(r.weight)
+	r.e.slots.release(r.share)
 	r.e.live.Add(-1)
 	r.e.mu.Lock()
 	restart := r.restart
 	r.e.mu.Unlock()
 	if restart || r.unheard || !r.box.empty() { // somebody wanted something of a run that was about to go
-		r.e.wake(r.id, r.weight, nil)
+		r.e.wake(r.id, r.share, nil)
 	}
 	r.e.wg.Done()
 }
@@ -221,6 +221,11 @@ func (r *run) committed(u *unit, steps []step) {
 		if s.after != nil && !r.over {
 			s.after()
 		}
+	}
+	if u.count >= int64(r.e.opts.MaxEvents) {
+		r.fail(&program.Failure{Name: "Error", Code: codeEvents, NoRetry: true, Message: fmt.Sprintf(
+			"a run may have %d events (max_run_events); log less, or carry on in a fresh one with continueAsNew", r.e.opts.MaxEvents)})
+		r.commit()
 	}
 }
 

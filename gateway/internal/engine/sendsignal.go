@@ -47,7 +47,7 @@ func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
 		s.Payload = json.RawMessage("{}")
 	}
 	row := &store.Signal{Name: s.Name, CorrelationID: s.CorrelationID, Payload: s.Payload, ReceivedBy: s.By.name(), ByKey: byKey}
-	var weight int
+	var part share
 	var woken []program.Key
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		run, err := tx.Run(s.RunID)
@@ -56,7 +56,7 @@ func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
 		} else if err != nil {
 			return err
 		}
-		weight = e.registry.weightOf(run.WorkflowKey, run.Version)
+		part = e.registry.shareOf(run)
 		row.ReceivedAtMs = e.nowMs()
 		woken, err = e.storeSignal(tx, run, row, s.By)
 		return err
@@ -65,7 +65,7 @@ func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
 		return SignalResult{}, apiError(err)
 	}
 	for i := range woken {
-		e.wake(s.RunID, weight, &woken[i])
+		e.wake(s.RunID, part, &woken[i])
 	}
 	return SignalResult{Seq: row.Seq, Name: row.Name, CorrelationID: row.CorrelationID, ReceivedAtMs: row.ReceivedAtMs}, nil
 }
@@ -73,6 +73,9 @@ func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
 // storeSignal writes a signal for a run, in the unit of whoever sends it, and
 // returns the waits that it may satisfy.
 func (e *Engine) storeSignal(tx *store.Tx, run *store.Run, row *store.Signal, by Actor) (woken []program.Key, err error) {
+	if err := roomForSignal(tx, run.RunID, len(row.Payload)); err != nil {
+		return nil, err
+	}
 	if err := tx.InsertSignal(run.RunID, row); err != nil {
 		return nil, err
 	}
@@ -91,6 +94,27 @@ func (e *Engine) storeSignal(tx *store.Tx, run *store.Run, row *store.Signal, by
 		return nil, err
 	}
 	return woken, by.audit(tx, row.ReceivedAtMs, "signal", run.RunID, detail)
+}
+
+// Bounds of the signals of one run that no wait has taken: all of them are read when
+// a wait begins.
+const (
+	maxPendingSignals     = 1_000
+	maxPendingSignalBytes = 16 << 20
+)
+
+func roomForSignal(tx *store.Tx, runID string, size int) error {
+	count, bytes, err := tx.PendingSignals(runID)
+	if errors.Is(err, store.ErrNotFound) {
+		return errRunNotFound(runID)
+	} else if err != nil {
+		return err
+	}
+	if count >= maxPendingSignals || bytes+int64(size) > maxPendingSignalBytes {
+		return wire.Errorf(wire.CodeQuotaExceeded, "Run %s has %d signals of %d bytes that it has not taken; at most %d of %d bytes are kept.",
+			runID, count, bytes, maxPendingSignals, maxPendingSignalBytes).With("limit", maxPendingSignals)
+	}
+	return nil
 }
 
 // markWaits notes in the nodes that a signal may satisfy that they want attention.

@@ -212,6 +212,6 @@ func (e *Engine) ring(id string) {
 		e.log.Warn("a run that is due cannot be read", zap.String("run", id), zap.Error(err))
 		e.waker.add(id, e.nowMs()+lastRetry.Milliseconds(), true)
 	case !wire.RunTerminal(row.Status) && row.Status != wire.RunPaused:
-		e.wake(id, e.registry.weightOf(row.WorkflowKey, row.Version), nil)
+		e.wake(id, e.registry.shareOf(row), nil)
 	}
 }

@@ -120,3 +120,13 @@ func (tx *Tx) counter(runID string) (*counter, error) {
 	c.nextSeq = max(last+1, base)
 	return k.add(runID, c), nil
 }
+
+// EventCount is the number of durable events of a run, those of this transaction
+// included. ErrNotFound if there is no such run.
+func (tx *Tx) EventCount(runID string) (int64, error) {
+	c, err := tx.counter(runID)
+	if err != nil {
+		return 0, err
+	}
+	return c.nextLog, nil
+}

@@ -248,3 +248,10 @@ func (tx *Tx) DeleteRun(runID string) error {
 	tx.s.runs.drop(runID)
 	return nil
 }
+
+// CountRunsBelow counts the runs whose id begins with prefix, at most most of them.
+func (v *View) CountRunsBelow(prefix string, most int) (int, error) {
+	n, err := v.c.number(`SELECT count(*) FROM (SELECT 1 FROM gateway_runs
+		WHERE run_id >= ? AND run_id < ? LIMIT ?)`, prefix, prefix+"\U0010FFFF", most)
+	return int(n), err
+}

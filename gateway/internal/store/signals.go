@@ -36,6 +36,18 @@ func (tx *Tx) InsertSignal(runID string, sig *Signal) error {
 	return err
 }
 
+// PendingSignals counts the signals of a run that no node has consumed, and the bytes
+// of their payloads. ErrNotFound if there is no such run.
+func (tx *Tx) PendingSignals(runID string) (count, bytes int64, err error) {
+	rid, err := tx.rid(runID)
+	if err != nil {
+		return 0, 0, err
+	}
+	err = tx.c.one(`SELECT count(*), coalesce(sum(length(payload)), 0) FROM gateway_signals
+		WHERE rid = ? AND consumed_by IS NULL`, []any{rid}, func(r row) { count, bytes = r.num(0), r.num(1) })
+	return count, bytes, err
+}
+
 // ConsumeSignal marks a signal as consumed by a node, "<node>::<iteration>".
 // ErrConsumed if it is already, ErrNotFound if there is none.
 func (tx *Tx) ConsumeSignal(runID string, seq int64, by string) error {
