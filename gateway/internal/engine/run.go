@@ -25,6 +25,7 @@ type run struct {
 
 	// goroutine
 	log      *zap.Logger
+	lines    logBudget
 	row      *store.Run // as loaded; only what never changes is read later
 	status   string     // as committed
 	parent   *parentRef

@@ -180,17 +180,3 @@ func (r *run) settled(n *node, row *store.Node) {
 	n.checking = false
 	r.settleQ = append(r.settleQ, n)
 }
-
-func (r *run) logLine(op program.LogLine) {
-	fields := []zap.Field{zap.String("workflow", r.row.WorkflowKey)}
-	switch op.Level {
-	case "debug":
-		r.log.Debug(op.Text, fields...)
-	case "warn":
-		r.log.Warn(op.Text, fields...)
-	case "error":
-		r.log.Error(op.Text, fields...)
-	default:
-		r.log.Info(op.Text, fields...)
-	}
-}

@@ -54,6 +54,7 @@ type Host struct {
 	env     string // process.env as JSON
 	client  *http.Client
 
+	turns  *turns
 	jobs   chan *job
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
@@ -104,7 +105,9 @@ func NewHost(options HostOptions) (*Host, error) {
 		h.client = newHTTPClient()
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	for range runtime.GOMAXPROCS(0) {
+	places := runtime.GOMAXPROCS(0)
+	h.turns = newTurns(places)
+	for range places {
 		h.startWorker()
 	}
 	if h.prelude, err = h.compilePrelude(); err != nil {

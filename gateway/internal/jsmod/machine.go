@@ -30,7 +30,7 @@ func (p *scriptProgram) New(ctx context.Context, env program.Env) (program.Machi
 	m := &machine{module: p.module, key: p.key, vm: vm, env: env, streamed: make(chan struct{}, maxStreamed)}
 	m.ctx, m.cancel = context.WithCancel(p.module.host.ctx)
 	m.operations.init()
-	vm.handler = m
+	vm.handler, vm.key = m, p.key
 	return m, nil
 }
 
@@ -69,6 +69,7 @@ const (
 var _ program.Machine = (*machine)(nil)
 
 func (m *machine) Start(in program.Input) (program.Turn, error) {
+	m.vm.key = m.key + "\x00" + in.Auth.TriggeredBy
 	info, err := json.Marshal(startInfo{RunID: in.RunID, ParentRunID: in.ParentRunID, Workflow: in.Workflow, Input: in.Input, Auth: in.Auth})
 	if err != nil {
 		return program.Turn{}, &program.Failure{Name: "Error", Message: "the run's input is not valid JSON: " + err.Error()}

@@ -10,10 +10,31 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 )
 
+// Bounds of the host operations of one machine: those that have not ended, timers
+// included, and those of fetch and exec that work at the same time; further ones wait.
+const (
+	maxOperations = 10_000
+	maxAtWork     = 64
+)
+
+var errOperations = fmt.Errorf("at most %d timers, fetches and programs of a run may be under way", maxOperations)
+
 // operations are the host operations of a machine that have not ended.
 type operations struct {
 	mu      sync.Mutex
 	running map[int]*operation
+	atWork  chan struct{}
+}
+
+// add notes an operation that begins.
+func (o *operations) add(id int, op *operation) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.running) >= maxOperations {
+		return errOperations
+	}
+	o.running[id] = op
+	return nil
 }
 
 type operation struct {
@@ -44,7 +65,9 @@ type programOutput struct {
 	stream, text string
 }
 
-func (o *operations) init() { o.running = map[int]*operation{} }
+func (o *operations) init() {
+	o.running, o.atWork = map[int]*operation{}, make(chan struct{}, maxAtWork)
+}
 
 // finish reports whether the operation was still wanted, and forgets it unless it
 // repeats.
@@ -105,20 +128,20 @@ func (o *operations) stopAll() {
 func (m *machine) startOperation(op string, args []any) (any, error) {
 	switch op {
 	case "timer":
-		m.startTimer(argInt(args, 0), time.Duration(argInt(args, 1))*time.Millisecond, argBool(args, 2))
+		return nil, m.startTimer(argInt(args, 0), time.Duration(argInt(args, 1))*time.Millisecond, argBool(args, 2))
 	case "stop":
 		m.operations.stop(argInt(args, 0))
 	case "fetch":
-		m.begin(args, m.module.host.fetch)
+		return nil, m.begin(args, m.module.host.fetch)
 	case "exec":
-		m.begin(args, m.exec)
+		return nil, m.begin(args, m.exec)
 	default:
 		return nil, fmt.Errorf("host: no operation %q", op)
 	}
 	return nil, nil
 }
 
-func (m *machine) startTimer(id int, d time.Duration, repeat bool) {
+func (m *machine) startTimer(id int, d time.Duration, repeat bool) error {
 	op := &operation{}
 	if repeat {
 		op.every = d
@@ -126,8 +149,12 @@ func (m *machine) startTimer(id int, d time.Duration, repeat bool) {
 	post := m.env.Post
 	m.operations.mu.Lock()
 	defer m.operations.mu.Unlock()
+	if len(m.operations.running) >= maxOperations {
+		return errOperations
+	}
 	op.timer = time.AfterFunc(d, func() { post(operationEnd{id: id}) })
 	m.operations.running[id] = op
+	return nil
 }
 
 // attemptID names the attempt that started an operation.
@@ -135,18 +162,24 @@ type attemptID struct{ ref, number int }
 
 // begin runs an operation on a goroutine of its own: args are its number, the
 // attempt's reference and number, and JSON.
-func (m *machine) begin(args []any, do func(ctx context.Context, by attemptID, request []byte) (any, error)) {
+func (m *machine) begin(args []any, do func(ctx context.Context, by attemptID, request []byte) (any, error)) error {
 	id, by, request := argInt(args, 0), attemptID{argInt(args, 1), argInt(args, 2)}, argJSON(args, 3)
 	ctx, cancel := context.WithCancel(m.ctx)
-	m.operations.mu.Lock()
-	m.operations.running[id] = &operation{ref: by.ref, number: by.number, cancel: cancel}
-	m.operations.mu.Unlock()
+	if err := m.operations.add(id, &operation{ref: by.ref, number: by.number, cancel: cancel}); err != nil {
+		cancel()
+		return err
+	}
 	m.wg.Add(1)
 	go func() {
 		defer m.wg.Done()
 		defer cancel()
 		end := operationEnd{id: id}
-		value, err := do(ctx, by, request)
+		var value any
+		err := m.operations.wait(ctx)
+		if err == nil {
+			value, err = do(ctx, by, request)
+			<-m.operations.atWork
+		}
 		if err == nil {
 			end.value, err = json.Marshal(value)
 		}
@@ -155,6 +188,17 @@ func (m *machine) begin(args []any, do func(ctx context.Context, by attemptID, r
 		}
 		m.env.Post(end)
 	}()
+	return nil
+}
+
+// wait takes a place among those that work.
+func (o *operations) wait(ctx context.Context) error {
+	select {
+	case o.atWork <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func operationFailure(ctx context.Context, err error) *program.Failure {

@@ -31,6 +31,7 @@ type hostHandler interface {
 // engine on a worker of the host and wait. After an error it may only be closed.
 type VM struct {
 	host    *Host
+	key     string // whose turn its slices take: a workflow and a user, or "" for none yet
 	js      *quickjs.VM
 	entry   quickjs.Value // the prelude's turn function
 	handler hostHandler

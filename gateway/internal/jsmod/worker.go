@@ -10,9 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// A job is one slice of computing in a VM. It is done by one of GOMAXPROCS worker
-// goroutines, which are thereby the semaphore of the JavaScript engine: a machine
-// that waits holds none of them.
+// A job is one slice of computing in a VM, done by a worker goroutine. There are
+// GOMAXPROCS of them, and one more for each slice that goes on late: a machine that
+// waits holds none.
 type job struct {
 	vm    *VM
 	fn    func() error
@@ -22,9 +22,13 @@ type job struct {
 
 const (
 	jobRunning int32 = iota
+	jobLate          // still running, beside another worker that has taken the place of its own
 	jobFinished
 	jobAbandoned
 )
+
+// quantum is how long a slice keeps its place while others may want it.
+const quantum = 50 * time.Millisecond
 
 func (h *Host) startWorker() {
 	h.wg.Add(1)
@@ -33,7 +37,7 @@ func (h *Host) startWorker() {
 			select {
 			case j := <-h.jobs:
 				if !h.work(j) {
-					return // abandon has already counted this worker out
+					return
 				}
 			case <-h.ctx.Done():
 				h.wg.Done()
@@ -43,15 +47,20 @@ func (h *Host) startWorker() {
 	}()
 }
 
-// work runs a job and reports whether the worker may go on: not when its caller
-// gave the VM up meanwhile, since then another worker took this one's place.
+// work runs a job and reports whether the worker may go on: not when another worker
+// took this one's place meanwhile, because the slice was late or the VM given up.
 func (h *Host) work(j *job) (alive bool) {
 	err := j.guarded()
 	if j.state.CompareAndSwap(jobRunning, jobFinished) {
 		j.done <- err
 		return true
 	}
-	j.vm.free()
+	if j.state.CompareAndSwap(jobLate, jobFinished) {
+		j.done <- err
+		h.wg.Done()
+		return false
+	}
+	j.vm.free() // abandon has already counted this worker out
 	h.abandoned.Add(-1)
 	return false
 }
@@ -73,19 +82,33 @@ type enginePanic struct {
 
 func (e *enginePanic) Error() string { return fmt.Sprintf("the JavaScript engine failed: %v", e.value) }
 
-// slice runs fn on a worker, at most limit long. When the limit passes, the engine
+// slice runs fn on a worker when it is its turn, at most limit long. When the limit passes, the engine
 // is interrupted; when it does not return within the grace either, as some native
 // loops do not, the VM is abandoned with its goroutine and errAbandoned returned.
 func (h *Host) slice(vm *VM, limit time.Duration, fn func() error) error {
+	if h.turns.take(h.ctx, vm.key) != nil {
+		return ErrClosed
+	}
+	late := false
+	defer func() { h.turns.leave(vm.key, late) }()
 	j := &job{vm: vm, fn: fn, done: make(chan error, 1)}
 	select {
 	case h.jobs <- j:
 	case <-h.ctx.Done():
 		return ErrClosed
 	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
 	waited := vm.waits.total()
+	timer := time.NewTimer(min(quantum, limit))
+	defer timer.Stop()
+	if limit > quantum {
+		select {
+		case err := <-j.done:
+			return err
+		case <-timer.C:
+		}
+		late = h.relieve(j)
+		timer.Reset(limit - quantum)
+	}
 	for {
 		select {
 		case err := <-j.done:
@@ -99,6 +122,17 @@ func (h *Host) slice(vm *VM, limit time.Duration, fn func() error) error {
 		waited += more
 		timer.Reset(max(more, minExtension))
 	}
+}
+
+// relieve lets another worker take the place of one whose slice takes long.
+func (h *Host) relieve(j *job) (late bool) {
+	if !h.turns.overtime(j.vm.key) {
+		return false
+	}
+	if j.state.CompareAndSwap(jobRunning, jobLate) {
+		h.startWorker()
+	} // else it is just done
+	return true
 }
 
 // minExtension keeps a slice that waits at the end of its limit from being looked at
@@ -153,21 +187,25 @@ func (h *Host) interrupt(j *job, limit time.Duration) error {
 			return err
 		case <-again.C:
 		case <-deadline.C:
-			if !j.state.CompareAndSwap(jobRunning, jobAbandoned) {
+			late := j.state.CompareAndSwap(jobLate, jobAbandoned)
+			if !late && !j.state.CompareAndSwap(jobRunning, jobAbandoned) {
 				if err := <-j.done; err != nil {
 					return err
 				}
 				return errTimeLimit
 			}
-			h.abandon(limit)
+			h.abandon(limit, late)
 			return errAbandoned
 		}
 	}
 }
 
-func (h *Host) abandon(limit time.Duration) {
+// abandon counts a worker out; late says that another one has its place already.
+func (h *Host) abandon(limit time.Duration, late bool) {
 	n := int(h.abandoned.Add(1))
-	h.startWorker()
+	if !late {
+		h.startWorker()
+	}
 	h.wg.Done()
 	h.logger.Error("a workflow does not stop computing and was given up; its processor core stays busy until the process restarts",
 		zap.Duration("time_limit", limit), zap.Int("abandoned", n))
