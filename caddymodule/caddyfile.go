@@ -74,6 +74,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    workflow                 <guest> { ... } # a module of namespace smithers.workflows
 //	    env                      <variable>...   # what workflows may read of the environment
 //	    exec                     <program>...    # what workflows may run
+//	    fetch_allow              <host>...       # what fetch may reach; also networks, public, none; any
 //	    auth                     <mode> { ... }  # token, none, jwt or trusted_proxy; see below
 //	    heartbeat                <duration>      # SMITHERS_GATEWAY_HEARTBEAT_MS, 15s
 //	    event_window             <events>        # SMITHERS_GATEWAY_EVENT_WINDOW, 10000
@@ -90,6 +91,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    max_stream_lag_bytes     <size>          # 64MiB
 //	    ring_bytes               <size>          # 256MiB
 //	    max_event_bytes          <size>          # 256KiB
+//	    max_run_events           <events>        # 1000000, then the run fails
+//	    max_queued_runs          <number>        # 10000 of one user, ten times as many in all
+//	    max_auth_failures        <number>        # 60 a minute, of one client address
 //	    max_vms                  <number>        # 256
 //	    vm_memory                <size>          # 64MiB
 //	    vm_memory_total          <size>          # 2GiB

@@ -57,6 +57,9 @@ type Engine struct {
 	Env []string `json:"env,omitempty"`
 	// Programs that workflows may run.
 	Exec []string `json:"exec,omitempty"`
+	// What fetch may reach: names, addresses and networks, each with an optional port,
+	// "public" or "none". Default: everything.
+	FetchAllow []string `json:"fetch_allow,omitempty"`
 
 	// How callers are known. Default: by the token store.
 	Auth *Auth `json:"auth,omitempty"`
@@ -85,6 +88,13 @@ type Engine struct {
 	// Memory for the event windows of all runs.
 	RingBytes     *Bytes `json:"ring_bytes,omitempty"`
 	MaxEventBytes *Bytes `json:"max_event_bytes,omitempty"`
+
+	// Durable events of one run.
+	MaxRunEvents *int `json:"max_run_events,omitempty"`
+	// Runs of one user that wait for a VM; ten times as many may wait in all.
+	MaxQueuedRuns *int `json:"max_queued_runs,omitempty"`
+	// Failed authentications of one client address a minute.
+	MaxAuthFailures *int `json:"max_auth_failures,omitempty"`
 
 	MaxVMs          *int            `json:"max_vms,omitempty"`
 	VMMemory        *Bytes          `json:"vm_memory,omitempty"`
@@ -155,6 +165,11 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 			return s, err
 		}
 	}
+	if e.FetchAllow != nil {
+		if s.FetchAllow, err = expandAll(repl, "fetch_allow", e.FetchAllow); err != nil {
+			return s, err
+		}
+	}
 
 	set(&s.EventWindow, e.EventWindow)
 	set(&s.MaxConnections, e.MaxConnections)
@@ -163,6 +178,9 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 	set(&s.StreamsPerConn, e.StreamsPerConn)
 	set(&s.StreamsPerUser, e.StreamsPerUser)
 	set(&s.MaxStreamLag, e.MaxStreamLag)
+	set(&s.MaxRunEvents, e.MaxRunEvents)
+	set(&s.MaxQueuedRuns, e.MaxQueuedRuns)
+	set(&s.MaxAuthFailures, e.MaxAuthFailures)
 	set(&s.MaxVMs, e.MaxVMs)
 	set(&s.MaxAbandonedVMs, e.MaxAbandonedVMs)
 

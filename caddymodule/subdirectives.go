@@ -36,10 +36,11 @@ func init() {
 		"checkpoint":     {read: oneOf(func(h *Handler) **string { return &h.Checkpoint }, "auto", "external")},
 		"adopt":          {read: bare(func(h *Handler) *bool { return &h.Adopt })},
 
-		"auth":     {read: readAuth},
-		"workflow": {repeats: true, read: readWorkflow},
-		"env":      {repeats: true, read: list(func(h *Handler) *[]string { return &h.Env }, checkVariable)},
-		"exec":     {repeats: true, read: list(func(h *Handler) *[]string { return &h.Exec }, nil)},
+		"auth":        {read: readAuth},
+		"workflow":    {repeats: true, read: readWorkflow},
+		"env":         {repeats: true, read: list(func(h *Handler) *[]string { return &h.Env }, checkVariable)},
+		"exec":        {repeats: true, read: list(func(h *Handler) *[]string { return &h.Exec }, nil)},
+		"fetch_allow": {repeats: true, read: list(func(h *Handler) *[]string { return &h.FetchAllow }, nil)},
 
 		"heartbeat":       {read: duration(func(h *Handler) **caddy.Duration { return &h.Heartbeat }, false)},
 		"request_timeout": {read: duration(func(h *Handler) **caddy.Duration { return &h.RequestTimeout }, false)},
@@ -56,6 +57,9 @@ func init() {
 		"streams_per_connection":   {read: count(func(h *Handler) **int { return &h.StreamsPerConn })},
 		"streams_per_user":         {read: count(func(h *Handler) **int { return &h.StreamsPerUser })},
 		"max_stream_lag":           {read: count(func(h *Handler) **int { return &h.MaxStreamLag })},
+		"max_run_events":           {read: count(func(h *Handler) **int { return &h.MaxRunEvents })},
+		"max_queued_runs":          {read: count(func(h *Handler) **int { return &h.MaxQueuedRuns })},
+		"max_auth_failures":        {read: count(func(h *Handler) **int { return &h.MaxAuthFailures })},
 		"max_vms":                  {read: count(func(h *Handler) **int { return &h.MaxVMs })},
 		"max_abandoned_vms":        {read: count(func(h *Handler) **int { return &h.MaxAbandonedVMs })},
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
@@ -217,9 +218,27 @@ func (a siteAuth) current() auth.Authenticator {
 // CheckOrigin implements auth.Authenticator.
 func (a siteAuth) CheckOrigin(r *http.Request) *wire.Error { return a.current().CheckOrigin(r) }
 
-// Authenticate implements auth.Authenticator.
+// Authenticate implements auth.Authenticator. Tokens that are refused count against the
+// address they come from; requests that show none do not, nor does the wrong Origin.
 func (a siteAuth) Authenticate(r *http.Request, token string) (*auth.Principal, *wire.Error) {
-	return a.current().Authenticate(r, token)
+	p, err := a.current().Authenticate(r, token)
+	if m := a.run.mode.Load(); err == nil || m != nil && m.name != AuthToken && m.name != AuthJWT || a.CheckOrigin(r) != nil {
+		return p, err
+	}
+	if token == "" {
+		token, _ = auth.TokenFromRequest(r)
+	}
+	if token == "" {
+		return nil, err
+	}
+	refusal, first := a.run.throttle.Failed(r.RemoteAddr)
+	if first {
+		a.run.logger.Warn("many failed authentications from one address; further ones are told to wait", zap.String("remote", remoteHost(r)))
+	}
+	if refusal != nil {
+		return nil, refusal
+	}
+	return nil, err
 }
 
 // Recheck implements auth.Authenticator.

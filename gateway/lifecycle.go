@@ -49,7 +49,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 // open opens everything for e, or nothing.
 func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	s := e.settings
-	run := &running{g: g, logger: g.logger, metrics: g.metrics, refs: newRefs(), startedAt: time.Now()}
+	run := &running{g: g, logger: g.logger, metrics: g.metrics, refs: newRefs(), startedAt: time.Now(),
+		throttle: auth.NewThrottle(s.MaxAuthFailures)}
 	run.ctx, run.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -80,7 +81,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	}
 	run.engine = engine.New(engine.Options{
 		Store: run.store, Logger: g.logger.Named("engine"), MaxVMs: s.MaxVMs, Owner: owner,
-		MaxEventBytes: s.MaxEventBytes, Load: run.oldWorkflows,
+		MaxEventBytes: s.MaxEventBytes, MaxEvents: s.MaxRunEvents, MaxQueued: s.MaxQueuedRuns, Load: run.oldWorkflows,
 	})
 	run.openCrons()
 	run.router = rpc.New(run.withRegistries(rpc.Deps{

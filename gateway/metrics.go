@@ -133,6 +133,9 @@ func (m *metrics) authenticated(transport, mode string, err *wire.Error) {
 	outcome := "success"
 	if err != nil {
 		outcome = "failure"
+		if err.Code == wire.CodeRateLimited {
+			outcome = "throttled"
+		}
 		m.errors.WithLabelValues("auth", transport, "", err.Code).Inc()
 	}
 	m.authEvents.WithLabelValues(transport, mode, outcome).Inc()

@@ -65,7 +65,7 @@ type scripts struct {
 }
 
 // hostFields are the settings that a script host is made with.
-var hostFields = []string{"env", "exec", "db_path", "vm_memory", "vm_memory_total", "vm_time", "max_abandoned_vms"}
+var hostFields = []string{"env", "exec", "fetch_allow", "db_path", "vm_memory", "vm_memory_total", "vm_time", "max_abandoned_vms"}
 
 func (l *scripts) host(s Settings) (*jsmod.Host, error) {
 	l.mu.Lock()
@@ -86,7 +86,7 @@ func (l *scripts) host(s Settings) (*jsmod.Host, error) {
 	}
 	host, err := jsmod.NewHost(jsmod.HostOptions{
 		MemoryLimit: s.VMMemory, MemoryTotal: s.VMMemoryTotal, TimeLimit: s.VMTime, MaxAbandoned: s.MaxAbandonedVMs,
-		Env: env, Exec: s.Exec, Logger: l.logger.Named("script"), OnAbandoned: l.onAbandoned,
+		Env: env, Exec: s.Exec, FetchAllow: s.FetchAllow, Logger: l.logger.Named("script"), OnAbandoned: l.onAbandoned,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the script host: %w", err)

@@ -49,6 +49,7 @@ func (h *handler) result(w http.ResponseWriter, id string, payload json.RawMessa
 
 // failure answers an RPC over HTTP with an error.
 func (h *handler) failure(w http.ResponseWriter, id string, err *wire.Error) {
+	retryAfter(w, err)
 	h.json(w, wire.Status(err.Code), wire.AppendFailure(nil, id, err))
 }
 
@@ -62,7 +63,15 @@ func (h *handler) rest(w http.ResponseWriter, err *wire.Error) {
 	if refresh, ok := err.Extra["refresh"]; ok && err.Code == wire.CodeUnauthorized {
 		err = wire.Errorf(err.Code, "%s", err.Message).With("details", map[string]any{"refresh": refresh})
 	}
+	retryAfter(w, err)
 	h.json(w, wire.Status(err.Code), append(append([]byte(`{"ok":false,"error":`), err.Bare()...), '}'))
+}
+
+// retryAfter tells clients of HTTP in their own way when to come again.
+func retryAfter(w http.ResponseWriter, err *wire.Error) {
+	if ms, ok := err.Extra["retryAfterMs"].(int64); ok {
+		w.Header().Set("Retry-After", strconv.FormatInt((ms+999)/1000, 10))
+	}
 }
 
 func (h *handler) notFound(w http.ResponseWriter) {

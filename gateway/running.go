@@ -41,6 +41,7 @@ type running struct {
 	streams   *sse.Hub
 	crons     *cron.Scheduler
 	mode      atomic.Pointer[authMode]
+	throttle  *auth.Throttle
 	tokens    atomic.Pointer[auth.Watcher]
 	tokenPath string // guarded by Gateway.life
 	workflows atomic.Pointer[workflows]
@@ -114,6 +115,7 @@ func (r *running) force(e *entry) {
 	r.engine.SetWorkflows(e.workflows.definitions)
 	r.crons.Sync(e.workflows.definitions)
 	r.log.Configure(logOptions(e.settings))
+	r.throttle.Configure(e.settings.MaxAuthFailures)
 	r.configureSockets(e.settings)
 	r.streams.Configure(streamOptions(e.settings))
 	r.api.force(e.settings)

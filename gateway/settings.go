@@ -34,6 +34,9 @@ const (
 	DefaultRingBytes      = 256 << 20
 	DefaultMaxBody        = 1 << 20
 	DefaultMaxEventBytes  = 256 << 10
+	DefaultMaxRunEvents   = 1_000_000
+	DefaultMaxQueuedRuns  = 10_000
+	DefaultAuthFailures   = 60
 )
 
 // Settings are the values that all sites of one gateway share. The zero value is
@@ -45,6 +48,7 @@ type Settings struct {
 	ModuleRoot string   // "": nearest ancestor of Module with a lockfile or package.json
 	Env        []string // names of environment variables that workflows may read
 	Exec       []string // programs that workflows may run
+	FetchAllow []string // what fetch may reach; nil: everything
 
 	Heartbeat      time.Duration // of tick frames
 	EventWindow    int           // events of a run from which a stream may start
@@ -63,6 +67,9 @@ type Settings struct {
 	RingBytes         int64 // memory for windows of all runs
 	MaxBody           int64
 	MaxEventBytes     int
+	MaxRunEvents      int // durable events of one run
+	MaxQueuedRuns     int // of one user, waiting for a slot; ten times as many in all
+	MaxAuthFailures   int // of one client address a minute, before it is told to wait
 
 	MaxVMs          int
 	VMMemory        int64 // bytes a VM may use

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
 )
 
 // MaxEventWindow bounds Settings.EventWindow.
@@ -35,6 +37,9 @@ func DefaultSettings() Settings {
 		RingBytes:         DefaultRingBytes,
 		MaxBody:           DefaultMaxBody,
 		MaxEventBytes:     DefaultMaxEventBytes,
+		MaxRunEvents:      DefaultMaxRunEvents,
+		MaxQueuedRuns:     DefaultMaxQueuedRuns,
+		MaxAuthFailures:   DefaultAuthFailures,
 		MaxVMs:            DefaultMaxVMs,
 		VMMemory:          DefaultVMMemory,
 		VMMemoryTotal:     DefaultVMMemoryTotal,
@@ -60,6 +65,7 @@ var fields = []field{
 	{"module_root", func(s *Settings) any { return s.ModuleRoot }},
 	{"env", func(s *Settings) any { return strings.Join(s.Env, " ") }},
 	{"exec", func(s *Settings) any { return strings.Join(s.Exec, " ") }},
+	{"fetch_allow", func(s *Settings) any { return strings.Join(s.FetchAllow, " ") }},
 	{"heartbeat", func(s *Settings) any { return s.Heartbeat }},
 	{"event_window", func(s *Settings) any { return s.EventWindow }},
 	{"request_timeout", func(s *Settings) any { return s.RequestTimeout }},
@@ -76,6 +82,9 @@ var fields = []field{
 	{"ring_bytes", func(s *Settings) any { return s.RingBytes }},
 	{"max_body", func(s *Settings) any { return s.MaxBody }},
 	{"max_event_bytes", func(s *Settings) any { return s.MaxEventBytes }},
+	{"max_run_events", func(s *Settings) any { return s.MaxRunEvents }},
+	{"max_queued_runs", func(s *Settings) any { return s.MaxQueuedRuns }},
+	{"max_auth_failures", func(s *Settings) any { return s.MaxAuthFailures }},
 	{"max_vms", func(s *Settings) any { return s.MaxVMs }},
 	{"vm_memory", func(s *Settings) any { return s.VMMemory }},
 	{"vm_memory_total", func(s *Settings) any { return s.VMMemoryTotal }},
@@ -93,7 +102,7 @@ var fields = []field{
 }
 
 // fixedAtStart are the fields that a running gateway cannot change.
-var fixedAtStart = []string{"db_path", "durability", "checkpoint", "adopt", "max_event_bytes", "max_vms"}
+var fixedAtStart = []string{"db_path", "durability", "checkpoint", "adopt", "max_event_bytes", "max_run_events", "max_queued_runs", "max_vms"}
 
 // Differs returns the Caddyfile words of the engine-wide settings in which s and t
 // differ, in a fixed order; nil when they agree.
@@ -152,6 +161,9 @@ func (s Settings) Validate() error {
 		{"ring_bytes", s.RingBytes, 1 << 10, 1 << 40},
 		{"max_body", s.MaxBody, 1 << 10, 1 << 30},
 		{"max_event_bytes", int64(s.MaxEventBytes), 1 << 10, 64 << 20},
+		{"max_run_events", int64(s.MaxRunEvents), 100, 1 << 40},
+		{"max_queued_runs", int64(s.MaxQueuedRuns), 1, 10_000_000},
+		{"max_auth_failures", int64(s.MaxAuthFailures), 1, 1_000_000},
 		{"max_vms", int64(s.MaxVMs), 1, 30_000}, // the JavaScript engine holds at most 32,767 host functions a process
 		{"vm_memory", s.VMMemory, 1 << 20, 1 << 40},
 		{"vm_memory_total", s.VMMemoryTotal, 1 << 20, 1 << 44},
@@ -160,6 +172,9 @@ func (s Settings) Validate() error {
 		if n.value < n.least || n.value > n.most {
 			bad("%s is %d: it must be between %d and %d", n.name, n.value, n.least, n.most)
 		}
+	}
+	if err := jsmod.CheckFetchAllow(s.FetchAllow); err != nil {
+		bad("fetch_allow: %w", err)
 	}
 	if s.VMMemoryTotal < s.VMMemory {
 		bad("vm_memory_total (%d) is less than vm_memory (%d): no workflow could run", s.VMMemoryTotal, s.VMMemory)

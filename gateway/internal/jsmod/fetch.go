@@ -37,8 +37,12 @@ type fetchResponse struct {
 	Base64     *string     `json:"base64,omitempty"`
 }
 
-func newHTTPClient() *http.Client {
+func newHTTPClient(allow *fetchList) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	if allow != nil {
+		t.Proxy = nil // behind a proxy nobody here sees where a connection leads
+		t.DialContext = allow.dial
+	}
 	t.MaxIdleConnsPerHost = 16
 	t.ResponseHeaderTimeout = 5 * time.Minute
 	return &http.Client{Transport: t}
@@ -71,6 +75,9 @@ func (h *Host) fetch(ctx context.Context, _ attemptID, request []byte) (any, err
 		return nil
 	}
 	resp, err := client.Do(hr)
+	if refused, ok := errors.AsType[*program.Failure](err); ok {
+		return nil, refused
+	}
 	if err != nil {
 		return nil, &program.Failure{Name: "TypeError", Message: "fetch failed: " + err.Error(), Code: "FETCH_FAILED"}
 	}

@@ -3,6 +3,7 @@ package jsmod
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"runtime"
 	"sync"
@@ -33,6 +34,9 @@ type HostOptions struct {
 	// Exec are the programs that exec may run, by name as found on PATH or by
 	// absolute path.
 	Exec []string
+	// FetchAllow lists what fetch may reach: names, addresses and networks, each with an
+	// optional port, "public" or "none". nil: everything.
+	FetchAllow []string
 	// HTTPClient does the requests of fetch; nil means a client of the host's own.
 	HTTPClient *http.Client
 	Logger     *zap.Logger
@@ -99,10 +103,14 @@ func NewHost(options HostOptions) (*Host, error) {
 		jobs:    make(chan *job),
 		modules: map[*Module]struct{}{},
 	}
+	allow, err := parseFetchAllow(options.FetchAllow)
+	if err != nil {
+		return nil, fmt.Errorf("fetch_allow: %w", err)
+	}
 	h.memory.total = options.MemoryTotal
 	h.memory.changed = make(chan struct{})
 	if h.client == nil {
-		h.client = newHTTPClient()
+		h.client = newHTTPClient(allow)
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	places := runtime.GOMAXPROCS(0)

@@ -88,7 +88,7 @@ func (r *Registry) newConn(ws *websocket.Conn, nc *coalescer, req *http.Request,
 	o := r.options()
 	c := &conn{
 		reg: r, ws: ws, nc: nc, req: req, site: site, born: r.deps.Now(),
-		addr: addressKey(site.ClientAddr, req.RemoteAddr), remote: hostOf(site.ClientAddr, req.RemoteAddr),
+		addr: auth.AddressKey(hostOf(site.ClientAddr, req.RemoteAddr)), remote: hostOf(site.ClientAddr, req.RemoteAddr),
 		slots: make(chan struct{}, o.MaxRequests), stop: make(chan struct{}), ended: make(chan struct{}),
 		quiet: make(chan struct{}, 1), inbox: inbox{challenge: true},
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 
 	"github.com/gorilla/websocket"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -46,7 +46,7 @@ func (r *Registry) upgrade(w http.ResponseWriter, req *http.Request, site Site) 
 		refuse(w, req, http.StatusNotImplemented, refusalCONNECT)
 		return nil, RefusedProtocol
 	}
-	addr := addressKey(site.ClientAddr, req.RemoteAddr)
+	addr := auth.AddressKey(hostOf(site.ClientAddr, req.RemoteAddr))
 	if reason := r.admit(addr); reason != "" {
 		text := wire.RefusalLimit
 		if reason == RefusedDraining {
@@ -146,21 +146,4 @@ func hostOf(client, remote string) string {
 		return host
 	}
 	return client
-}
-
-// addressKey is what pre-authentication sockets are counted by. One IPv6 host owns
-// its whole /64.
-func addressKey(client, remote string) string {
-	client = hostOf(client, remote)
-	ip, err := netip.ParseAddr(client)
-	if err != nil {
-		return client
-	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return ip.String()
 }

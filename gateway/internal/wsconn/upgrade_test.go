@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -155,6 +156,6 @@ func TestAddressKey(t *testing.T) {
 		{"", "@"}:                       "@",
 		{"2001:db8:1:2:ffff::9", "x:1"}: "2001:db8:1:2::/64",
 	} {
-		require.Equal(t, want, addressKey(in[0], in[1]))
+		require.Equal(t, want, auth.AddressKey(hostOf(in[0], in[1])))
 	}
 }
