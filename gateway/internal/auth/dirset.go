@@ -11,10 +11,27 @@ import (
 // maxLinks bounds the symlinks followed on the way to one file.
 const maxLinks = 40
 
+// folderEvents tells of changes in folders, as *fsnotify.Watcher does.
+type folderEvents struct {
+	events      <-chan fsnotify.Event
+	errors      <-chan error
+	add, remove func(dir string) error
+	close       func() error
+}
+
+// systemEvents are those of the operating system.
+func systemEvents() (*folderEvents, error) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	return &folderEvents{events: w.Events, errors: w.Errors, add: w.Add, remove: w.Remove, close: w.Close}, nil
+}
+
 // dirSet watches the folders that decide what a path means: the one of the file
 // and those of all symlinks on the way to it, or the nearest folder that exists.
 type dirSet struct {
-	notify  *fsnotify.Watcher // nil: events are not available
+	notify  *folderEvents // nil: events are not available
 	watched map[string]bool
 	names   map[string]bool // entries of those folders that are on the way
 	blind   bool            // some folder could not be watched
@@ -29,13 +46,13 @@ func (d *dirSet) follow(path string) {
 	}
 	for dir := range d.watched {
 		if !dirs[dir] {
-			_ = d.notify.Remove(dir) // it may be gone already, and its watch with it
+			_ = d.notify.remove(dir) // it may be gone already, and its watch with it
 			delete(d.watched, dir)
 		}
 	}
 	for dir := range dirs {
 		// Adding is repeated on purpose: a folder that was replaced has lost its watch.
-		if d.notify.Add(dir) == nil {
+		if d.notify.add(dir) == nil {
 			d.watched[dir] = true
 		} else {
 			d.blind = true // unreadable or gone: polling has to do
@@ -51,19 +68,19 @@ func (d *dirSet) events() <-chan fsnotify.Event {
 	if d.notify == nil {
 		return nil
 	}
-	return d.notify.Events
+	return d.notify.events
 }
 
 func (d *dirSet) errors() <-chan error {
 	if d.notify == nil {
 		return nil
 	}
-	return d.notify.Errors
+	return d.notify.errors
 }
 
 func (d *dirSet) close() {
 	if d.notify != nil {
-		_ = d.notify.Close()
+		_ = d.notify.close()
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 )
 
@@ -54,10 +53,10 @@ type watchState struct {
 // is called from the watcher's goroutine after the grants or the error changed; it
 // must not call Close. Neither a missing nor a malformed file is an error here.
 func OpenWatcher(path string, logger *zap.Logger, onChange func()) (*Watcher, error) {
-	return openWatcher(path, logger, onChange, fsnotify.NewWatcher)
+	return openWatcher(path, logger, onChange, systemEvents)
 }
 
-func openWatcher(path string, logger *zap.Logger, onChange func(), events func() (*fsnotify.Watcher, error)) (*Watcher, error) {
+func openWatcher(path string, logger *zap.Logger, onChange func(), events func() (*folderEvents, error)) (*Watcher, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("token store path: %w", err)

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 )
@@ -38,9 +37,9 @@ type watched struct {
 	changes chan struct{}
 }
 
-func watch(t *testing.T, path string) *watched { return watchWith(t, path, fsnotify.NewWatcher) }
+func watch(t *testing.T, path string) *watched { return watchWith(t, path, systemEvents) }
 
-func watchWith(t *testing.T, path string, events func() (*fsnotify.Watcher, error)) *watched {
+func watchWith(t *testing.T, path string, events func() (*folderEvents, error)) *watched {
 	w := &watched{t: t, changes: make(chan struct{}, 100)}
 	var err error
 	w.Watcher, err = openWatcher(path, zap.NewNop(), func() { w.changes <- struct{}{} }, events)
@@ -89,7 +88,7 @@ func TestWatcherMissingThenWritten(t *testing.T) {
 // exhausted.
 func TestWatcherWithoutEvents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mnt", "tokens.json")
-	w := watchWith(t, path, func() (*fsnotify.Watcher, error) { return nil, errors.New("out of instances") })
+	w := watchWith(t, path, func() (*folderEvents, error) { return nil, errors.New("out of instances") })
 	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
 	put(t, path, oneToken("a"))
 	w.learns("a")
