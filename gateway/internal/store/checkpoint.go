@@ -35,6 +35,7 @@ type checkpointer struct {
 	quit chan struct{}
 	wg   sync.WaitGroup
 	help atomic.Bool
+	long int64 // bytes of an idle log that is cut
 }
 
 func newCheckpointer(path, durability string, log *zap.Logger) (*checkpointer, error) {
@@ -48,7 +49,8 @@ func newCheckpointer(path, durability string, log *zap.Logger) (*checkpointer, e
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return &checkpointer{path: path, conn: c, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{})}, nil
+	return &checkpointer{path: path, conn: c, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}),
+		long: truncateBytes}, nil
 }
 
 func (k *checkpointer) start() {
@@ -116,7 +118,7 @@ func (k *checkpointer) passive() {
 }
 
 func (k *checkpointer) truncate() {
-	if walBytes(k.path) <= truncateBytes {
+	if walBytes(k.path) <= k.long {
 		return
 	}
 	if _, err := checkpoint(k.conn, "TRUNCATE"); err != nil {

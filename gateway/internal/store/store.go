@@ -50,6 +50,7 @@ type Options struct {
 	commitFault func() error // tests: called instead of COMMIT when it returns an error
 	queueLen    int          // tests: bound of the queue
 	probeEvery  time.Duration
+	longLog     int64 // tests: instead of truncateBytes
 }
 
 // Store is an open database. All methods are safe for concurrent use.
@@ -191,6 +192,9 @@ func (s *Store) openConns() (err error) {
 	if s.opts.Checkpoint == CheckpointAuto {
 		if s.checkpoints, err = newCheckpointer(s.path, s.opts.Durability, s.log); err != nil {
 			return openError(s.path, err)
+		}
+		if s.opts.longLog > 0 {
+			s.checkpoints.long = s.opts.longLog
 		}
 	}
 	return nil
