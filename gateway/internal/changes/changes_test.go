@@ -18,6 +18,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
+	"github.com/smithersai/caddy-smithers/internal/pipenet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -190,5 +191,27 @@ func TestGrantsAndExit(t *testing.T) {
 		exiting.Store(true)
 		require.Nil(t, <-other.done)
 		require.Contains(t, other.take(), "retry: ")
+	})
+}
+
+// A client that takes nothing is let go after the write timeout.
+func TestWritingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Options{WriteTimeout: 10 * time.Second, Heartbeat: time.Minute}, time.Now())
+		defer b.Close()
+		l, took := pipenet.Listen(), make(chan time.Duration, 1)
+		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			_ = b.Serve(w, r, Request{})
+			took <- time.Since(start)
+		})}
+		go func() { _ = s.Serve(l) }()
+		conn, err := l.Dial()
+		require.NoError(t, err)
+		_, err = conn.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		require.NoError(t, err)
+		require.Equal(t, 10*time.Second, <-took)
+		require.NoError(t, conn.Close())
+		require.NoError(t, s.Close())
 	})
 }

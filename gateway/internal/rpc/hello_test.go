@@ -85,3 +85,17 @@ func TestHelloFailuresAndClose(t *testing.T) {
 		require.ErrorIs(t, err, errRouterClosed)
 	})
 }
+
+func TestHelloBuildIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHelloCache(func(ctx context.Context) (json.RawMessage, error) {
+			<-ctx.Done() // a database that does not answer
+			return nil, ctx.Err()
+		}, func() int64 { return 1 })
+		defer h.close()
+		start := time.Now()
+		_, err := h.get(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, helloLimit, time.Since(start))
+	})
+}
