@@ -90,6 +90,8 @@ type fakeRouter struct {
 	methods  sync.Map // name -> func(ctx, *rpc.Call) (any, *wire.Error)
 	helloErr atomic.Pointer[error]
 	hello    atomic.Pointer[func()]
+
+	helloHangs atomic.Bool
 }
 
 func (f *fakeRouter) on(name string, h func(context.Context, *rpc.Call) (any, *wire.Error)) {
@@ -119,7 +121,11 @@ func (f *fakeRouter) Snapshot(_ context.Context, runID string) (json.RawMessage,
 	return json.RawMessage(fmt.Sprintf(`{"runId":%q,"status":"running"}`, runID)), nil
 }
 
-func (f *fakeRouter) Hello(context.Context, *auth.Principal) (json.RawMessage, error) {
+func (f *fakeRouter) Hello(ctx context.Context, _ *auth.Principal) (json.RawMessage, error) {
+	if f.helloHangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if h := f.hello.Load(); h != nil {
 		(*h)()
 	}

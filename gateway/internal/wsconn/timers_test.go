@@ -226,3 +226,32 @@ func TestDrainThatIsLate(t *testing.T) {
 		require.Zero(t, p.reg.Stats().Connections)
 	})
 }
+
+// A hello that the database does not give is answered with an error in time.
+func TestHelloEndsWithItsTime(t *testing.T) {
+	inFakeTime(t, Options{RequestTimeout: time.Minute, AuthDeadline: time.Hour}, func(t *testing.T, p *pipes) {
+		p.router.helloHangs.Store(true)
+		start := time.Now()
+		_, _, err := p.session("op").ReadMessage() // its answer, whatever it says
+		require.NoError(t, err)
+		require.Equal(t, time.Minute, time.Since(start))
+	})
+}
+
+// Of what a peer that broke the rules still sends, only so much is read.
+func TestCutOffPeerIsReadOnForAWhile(t *testing.T) {
+	inFakeTime(t, Options{MaxMessageBytes: 100, CloseWait: 2 * time.Second}, func(t *testing.T, p *pipes) {
+		ws := p.session("op")
+		ws.SetCloseHandler(func(int, string) error { return nil })
+		go func() { _ = ws.WriteMessage(websocket.TextMessage, make([]byte, 200)) }()
+		code, took := p.end(ws)
+		require.Equal(t, websocket.CloseMessageTooBig, code)
+		require.Zero(t, took)
+		time.Sleep(2*time.Second - time.Millisecond)
+		synctest.Wait()
+		require.Empty(t, p.metrics.closes())
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		require.Len(t, p.metrics.closes(), 1)
+	})
+}

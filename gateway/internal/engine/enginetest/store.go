@@ -20,6 +20,7 @@ type Store struct {
 	commits int
 	limit   int
 	away    bool
+	blind   bool
 	hook    func(tx *store.Tx) error
 }
 
@@ -53,6 +54,13 @@ func (f *Store) SetAway(on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.away = on
+}
+
+// SetBlind makes every View fail with store.ErrUnavailable, or no longer.
+func (f *Store) SetBlind(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blind = on
 }
 
 // SetHook has every unit from now on begin with hook, on the committer's goroutine;
@@ -131,7 +139,10 @@ func (f *Store) Update(ctx context.Context, do func(*store.Tx) error) error {
 
 // View is store.Store's.
 func (f *Store) View(ctx context.Context, do func(*store.View) error) error {
-	if f.Dead() {
+	f.mu.Lock()
+	blind := f.blind
+	f.mu.Unlock()
+	if blind || f.Dead() {
 		return store.ErrUnavailable
 	}
 	return f.inner.View(ctx, do)

@@ -137,3 +137,20 @@ func TestRetryWaitsForTheEnd(t *testing.T) {
 		require.Equal(t, wire.RunFailed, h.row().Status)
 	})
 }
+
+// A run that cannot be read is tried again after longer and longer pauses.
+func TestLoadingBacksOff(t *testing.T) {
+	inBubble(t, func(ctx workflow.Context) (any, error) { return nil, ctx.Signal("go", nil) }, func(t *testing.T, h *house) {
+		time.Sleep(time.Minute) // it has left memory
+		h.fault.SetBlind(true)
+		_, err := h.e.Signal(t.Context(), engine.Signal{RunID: "r", Name: "go"})
+		require.NoError(t, err)
+		time.Sleep(5 * time.Second) // tries at 0, 50, 150, … 3150 and 5150 ms
+		h.fault.SetBlind(false)
+		require.NotEqual(t, wire.RunFinished, h.row().Status)
+		time.Sleep(149 * time.Millisecond)
+		require.NotEqual(t, wire.RunFinished, h.row().Status)
+		time.Sleep(time.Millisecond)
+		require.Equal(t, wire.RunFinished, h.row().Status)
+	})
+}
