@@ -61,6 +61,11 @@ var timed = map[string]string{
 	"gateway/internal/store/checkpoint.go": "TestIdleLogIsCut TestCheckpointsKeepTheirDistance",
 	"gateway/internal/store/committer.go":  "TestProbesBackOff",
 
+	"gateway/internal/upstream/host/attend.go":       "TestSilentProcessIsRestarted TestRudeProcessIsKilledAfterTheGrace",
+	"gateway/internal/upstream/host/output.go":       "TestAnEntryDoesNotWaitForEver",
+	"gateway/internal/upstream/host/process_unix.go": "not: pipes and the end of another program, which the system has",
+	"gateway/internal/upstream/host/supervise.go":    "TestPausesGrowAndBeginAgain TestStatusWhileDown",
+
 	"gateway/internal/wsconn/close.go":    "TestCutOffPeerIsReadOnForAWhile",
 	"gateway/internal/wsconn/connect.go":  "TestHelloEndsWithItsTime",
 	"gateway/internal/wsconn/netconn.go":  "TestWriteTimeoutCountsFromTheLastByte",

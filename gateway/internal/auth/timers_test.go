@@ -71,6 +71,7 @@ func TestStoreIsLookedAtWithoutEvents(t *testing.T) {
 		close(w.errors) // the system gave the watch up
 		synctest.Wait()
 		time.Sleep(debounce)
+		synctest.Wait()
 		put(t, w.path, oneToken("e"))
 		w.after(t, pollMissing, "e")
 	})
