@@ -189,3 +189,16 @@ func TestLargeAnswerThatNobodyTakes(t *testing.T) {
 		require.Equal(t, h.g.requestTimeout(), <-took)
 	})
 }
+
+// A body that nobody wants is waited for no longer than others.
+func TestBodyThatNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &handler{g: New(nil)} // not running: it refuses everything
+		start := time.Now()
+		conn := serveFake(t, h.ServeHTTP, "POST /v1/rpc/health HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n01234")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		require.Equal(t, h.g.requestTimeout(), time.Since(start))
+	})
+}

@@ -25,6 +25,7 @@ var timed = map[string]string{
 	"caddymodule/pool.go":           "not: bounds the closing of a whole gateway, see gateway/lifecycle.go",
 
 	"gateway/gateway.go":   "not: two minutes for a module to build, which are those of the processor; the context's end is an error like others",
+	"gateway/http.go":      "TestBodyThatNobodyReads",
 	"gateway/lifecycle.go": "not: a whole gateway watches its token store in a system call, so that fake time stands still; e2e/reload TestTermEndsInTime has real ones",
 	"gateway/reply.go":     "TestLargeAnswerThatNobodyTakes",
 	"gateway/retention.go": "TestRetentionComesEveryMinute",
