@@ -11,8 +11,7 @@ import (
 // Reasons of a BuildError that callers may want to tell apart.
 var (
 	// ErrSmithersModule says that the module needs the Smithers runtime itself.
-	ErrSmithersModule = errors.New("this module imports smithers-orchestrator, so it has to run inside the Smithers runtime in a host process of its own. " +
-		"This version of the gateway does not start such host processes yet: write the workflow with ctx.task and its sisters, or keep running this module with the original Smithers gateway")
+	ErrSmithersModule = errors.New("this module imports smithers-orchestrator, so it has to run in the Smithers runtime: set runtime to smithers or auto")
 	// ErrBuiltin says that the module imports a Node.js built-in.
 	ErrBuiltin = errors.New("a Node.js built-in module")
 )

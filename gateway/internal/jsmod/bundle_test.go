@@ -103,7 +103,7 @@ func TestBuildErrors(t *testing.T) {
 		"builtin":        {[]string{"w.mjs", "import './lib/a.mjs'", "lib/a.mjs", "import fs from 'node:fs'; fs"}, ErrBuiltin, []string{`"node:fs" is built into Node.js`, "imported by w.mjs -> lib/a.mjs -> node:fs", "lib/a.mjs:1:16"}},
 		"bare builtin":   {[]string{"w.mjs", "import { join } from 'path'; join"}, ErrBuiltin, []string{`"path" is built into Node.js`}},
 		"in a package":   {[]string{"w.mjs", "import 'dep'", "package.json", "{}", "node_modules/dep/package.json", `{"main":"i.js"}`, "node_modules/dep/i.js", "require('child_process')"}, ErrBuiltin, []string{"w.mjs -> node_modules/dep/i.js -> child_process"}},
-		"smithers":       {[]string{"w.mjs", "import { Workflow } from 'smithers-orchestrator'; Workflow"}, ErrSmithersModule, []string{"smithers-orchestrator", "does not start such host processes yet", "w.mjs -> smithers-orchestrator"}},
+		"smithers":       {[]string{"w.mjs", "import { Workflow } from 'smithers-orchestrator'; Workflow"}, ErrSmithersModule, []string{"smithers-orchestrator", "set runtime to smithers or auto", "w.mjs -> smithers-orchestrator"}},
 		"smithers jsx":   {[]string{"w.tsx", "/** @jsxImportSource smithers-orchestrator */\nexport default () => <a/>;", "tsconfig.json", `{"compilerOptions":{"jsx":"react-jsx"}}`}, ErrSmithersModule, nil},
 		"URL":            {[]string{"w.mjs", "import 'https://example.com/x.js'"}, nil, []string{"is a URL; install the package"}},
 		"outside":        {[]string{"app/w.mjs", "import '../secret.mjs'", "app/package.json", "{}", "secret.mjs", "1"}, ErrOutsideRoot, []string{`"../secret.mjs" leads to secret.mjs, outside of the module root app`}},

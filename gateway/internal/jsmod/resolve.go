@@ -111,8 +111,11 @@ func (r *resolver) chain(importer, name string) []string {
 }
 
 func isSmithers(path string) bool {
-	return path == "smithers-orchestrator" || strings.HasPrefix(path, "smithers-orchestrator/")
+	return path == smithersPackage || strings.HasPrefix(path, smithersPackage+"/")
 }
+
+// smithersPackage is what only the Smithers runtime can run.
+const smithersPackage = "smithers-orchestrator"
 
 func isBuiltin(path string) bool {
 	if strings.HasPrefix(path, "node:") || strings.HasPrefix(path, "bun:") || path == "bun" {
