@@ -116,11 +116,16 @@ func adminBackup(w http.ResponseWriter, r *http.Request) error {
 	if err := s.gateway.Backup(r.Context(), request.Destination, nil); err != nil {
 		return refuse(http.StatusInternalServerError, "%w", err)
 	}
-	info, err := os.Stat(request.Destination)
-	if err != nil {
-		return err
+	files := gateway.BackupFiles(request.Destination)
+	var bytes int64
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return err
+		}
+		bytes += info.Size()
 	}
-	return answer(w, map[string]any{"db_path": s.key, "destination": request.Destination, "bytes": info.Size()})
+	return answer(w, map[string]any{"db_path": s.key, "destination": request.Destination, "files": files, "bytes": bytes})
 }
 
 // sorted lists the gateways by path.

@@ -70,6 +70,10 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    token_store              <file>          # SMITHERS_TOKEN_STORE, /data/tokens.json
 //	    module                   <file>          # SMITHERS_GATEWAY_MODULE, /workspace/gateway.mjs
 //	    module_root              <folder>        # imports may not leave it
+//	    runtime                  auto|script|smithers # SMITHERS_GATEWAY_RUNTIME, auto: smithers if the module imports it
+//	    runtime_command          <program>       # SMITHERS_GATEWAY_RUNTIME_COMMAND, Bun in the module's node_modules or on PATH
+//	    runtime_memory           <size>          # a Smithers process that uses more is restarted; no limit
+//	    runtime_start_limit      <duration>      # 1m
 //	    workspace_root           <folder>        # shown as identity.workspaceRoot
 //	    workflow                 <guest> { ... } # a module of namespace smithers.workflows
 //	    env                      <variable>...   # what workflows may read of the environment

@@ -19,7 +19,8 @@ func backupCommand() caddycmd.Command {
 		Short: "Copies the gateway's database while it works",
 		Long: `
 Writes a consistent copy of the database to a file, which it replaces. The gateway may
-run or not. The database is the one of --db, else of SMITHERS_DB_PATH, else
+run or not. With a Smithers process there are two databases, and two files are
+written: the destination and, with .gateway before its extension, the gateway's own. The database is the one of --db, else of SMITHERS_DB_PATH, else
 ` + gateway.DefaultDBPath + `.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Args = cobra.ExactArgs(1)
@@ -35,11 +36,13 @@ func backup(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(dest)
-	if err != nil {
-		return err
+	for _, file := range gateway.BackupFiles(dest) {
+		info, err := os.Stat(file)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "copied %s to %s, %d bytes\n", from, file, info.Size())
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "copied %s to %s, %d bytes\n", from, dest, info.Size())
 	return nil
 }
 

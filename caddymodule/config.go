@@ -61,6 +61,18 @@ type Engine struct {
 	// "public" or "none". Default: everything.
 	FetchAllow []string `json:"fetch_allow,omitempty"`
 
+	// What runs the module: "auto" (default), "script" or "smithers". Environment:
+	// SMITHERS_GATEWAY_RUNTIME.
+	Runtime *string `json:"runtime,omitempty"`
+	// Path or name of Bun, for modules that import smithers-orchestrator. Default: the
+	// one in the module's node_modules, then the one on PATH. Environment:
+	// SMITHERS_GATEWAY_RUNTIME_COMMAND.
+	RuntimeCommand *string `json:"runtime_command,omitempty"`
+	// Memory above which a Smithers process is restarted. Default: no limit.
+	RuntimeMemory *Bytes `json:"runtime_memory,omitempty"`
+	// Time a Smithers process has to become ready. Default: 1m.
+	RuntimeStartLimit *caddy.Duration `json:"runtime_start_limit,omitempty"`
+
 	// How callers are known. Default: by the token store.
 	Auth *Auth `json:"auth,omitempty"`
 
@@ -144,6 +156,8 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 		{"module", e.Module, &s.Module},
 		{"module_root", e.ModuleRoot, &s.ModuleRoot},
 		{"workspace_root", e.WorkspaceRoot, &s.WorkspaceRoot},
+		{"runtime", e.Runtime, &s.Runtime},
+		{"runtime_command", e.RuntimeCommand, &s.RuntimeCommand},
 		{"durability", e.Durability, &s.Durability},
 		{"checkpoint", e.Checkpoint, &s.Checkpoint},
 	}
@@ -191,10 +205,12 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 	setAs(&s.DrainTime, e.DrainTime)
 	setAs(&s.VMTime, e.VMTime)
 	setAs(&s.RunRetention, e.RunRetention)
+	setAs(&s.RuntimeStartLimit, e.RuntimeStartLimit)
 
 	setAs(&s.MaxStreamLagBytes, e.MaxStreamLagBytes)
 	setAs(&s.RingBytes, e.RingBytes)
 	setAs(&s.VMMemory, e.VMMemory)
+	setAs(&s.RuntimeMemory, e.RuntimeMemory)
 	setAs(&s.VMMemoryTotal, e.VMMemoryTotal)
 	setAs(&s.MaxEventBytes, e.MaxEventBytes)
 	s.Adopt = s.Adopt || e.Adopt

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/smithersai/caddy-smithers/gateway"
 )
 
 // subdirective reads the arguments of one word of the smithers block.
@@ -31,6 +33,7 @@ func init() {
 		"token_store":    {read: text(func(h *Handler) **string { return &h.TokenStore })},
 		"module":         {read: text(func(h *Handler) **string { return &h.Module })},
 		"module_root":    {read: text(func(h *Handler) **string { return &h.ModuleRoot })},
+		"runtime":        {read: oneOf(func(h *Handler) **string { return &h.Runtime }, gateway.RuntimeAuto, gateway.RuntimeScript, gateway.RuntimeSmithers)},
 		"workspace_root": {read: text(func(h *Handler) **string { return &h.WorkspaceRoot })},
 		"durability":     {read: oneOf(func(h *Handler) **string { return &h.Durability }, "full", "normal")},
 		"checkpoint":     {read: oneOf(func(h *Handler) **string { return &h.Checkpoint }, "auto", "external")},
@@ -42,13 +45,17 @@ func init() {
 		"exec":        {repeats: true, read: list(func(h *Handler) *[]string { return &h.Exec }, nil)},
 		"fetch_allow": {repeats: true, read: list(func(h *Handler) *[]string { return &h.FetchAllow }, nil)},
 
-		"heartbeat":       {read: duration(func(h *Handler) **caddy.Duration { return &h.Heartbeat }, false)},
-		"request_timeout": {read: duration(func(h *Handler) **caddy.Duration { return &h.RequestTimeout }, false)},
-		"write_timeout":   {read: duration(func(h *Handler) **caddy.Duration { return &h.WriteTimeout }, false)},
-		"auth_deadline":   {read: duration(func(h *Handler) **caddy.Duration { return &h.AuthDeadline }, false)},
-		"drain_time":      {read: duration(func(h *Handler) **caddy.Duration { return &h.DrainTime }, true)},
-		"vm_time":         {read: duration(func(h *Handler) **caddy.Duration { return &h.VMTime }, false)},
-		"run_retention":   {read: duration(func(h *Handler) **caddy.Duration { return &h.RunRetention }, true)},
+		"heartbeat":           {read: duration(func(h *Handler) **caddy.Duration { return &h.Heartbeat }, false)},
+		"request_timeout":     {read: duration(func(h *Handler) **caddy.Duration { return &h.RequestTimeout }, false)},
+		"write_timeout":       {read: duration(func(h *Handler) **caddy.Duration { return &h.WriteTimeout }, false)},
+		"auth_deadline":       {read: duration(func(h *Handler) **caddy.Duration { return &h.AuthDeadline }, false)},
+		"drain_time":          {read: duration(func(h *Handler) **caddy.Duration { return &h.DrainTime }, true)},
+		"vm_time":             {read: duration(func(h *Handler) **caddy.Duration { return &h.VMTime }, false)},
+		"runtime_command":     {read: text(func(h *Handler) **string { return &h.RuntimeCommand })},
+		"runtime_memory":      {read: size(func(h *Handler) **Bytes { return &h.RuntimeMemory })},
+		"runtime_start_limit": {read: duration(func(h *Handler) **caddy.Duration { return &h.RuntimeStartLimit }, false)},
+
+		"run_retention": {read: duration(func(h *Handler) **caddy.Duration { return &h.RunRetention }, true)},
 
 		"event_window":             {read: count(func(h *Handler) **int { return &h.EventWindow })},
 		"max_connections":          {read: count(func(h *Handler) **int { return &h.MaxConnections })},

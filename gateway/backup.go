@@ -2,8 +2,8 @@ package gateway
 
 import "context"
 
-// Backup copies the database of the running gateway to dest while it works. Progress,
-// which may be nil, is told of pages copied and pages in all.
+// Backup copies the database of the running gateway to dest while it works, as
+// BackupFile does. Progress, which may be nil, is told of pages copied and pages in all.
 func (g *Gateway) Backup(ctx context.Context, dest string, progress func(done, total int)) error {
 	run, release := g.acquire()
 	if run == nil {
@@ -13,5 +13,5 @@ func (g *Gateway) Backup(ctx context.Context, dest string, progress func(done, t
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(run.ctx, cancel)()
-	return run.store.Backup(ctx, dest, progress)
+	return BackupFile(ctx, run.dbPath, dest, progress)
 }

@@ -16,6 +16,8 @@ const (
 	EnvEventWindow    = "SMITHERS_GATEWAY_EVENT_WINDOW"
 	EnvHeadersTimeout = "SMITHERS_GATEWAY_HEADERS_TIMEOUT_MS"
 	EnvRequestTimeout = "SMITHERS_GATEWAY_REQUEST_TIMEOUT_MS"
+	EnvRuntime        = "SMITHERS_GATEWAY_RUNTIME"
+	EnvRuntimeCommand = "SMITHERS_GATEWAY_RUNTIME_COMMAND"
 	EnvTrustAnyHost   = "SMITHERS_GATEWAY_TRUST_ANY_HOST" // of AuthNone: 1 or true
 )
 
@@ -48,6 +50,14 @@ func FromEnviron(lookup func(string) (string, bool), base Settings) (Settings, e
 	text(EnvDBPath, &s.DBPath)
 	text(EnvTokenStore, &s.TokenStore)
 	text(EnvModule, &s.Module)
+	text(EnvRuntimeCommand, &s.RuntimeCommand)
+	switch v, _ := lookup(EnvRuntime); v {
+	case "":
+	case RuntimeAuto, RuntimeScript, RuntimeSmithers:
+		s.Runtime = v
+	default:
+		return base, &EnvError{EnvRuntime, v, "write auto, script or smithers, or unset it"}
+	}
 	if v, _ := lookup(EnvTrustAnyHost); v == "1" || v == "true" {
 		s.Auth.TrustAnyHost = true
 	}

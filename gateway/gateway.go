@@ -86,6 +86,7 @@ func (g *Gateway) Apply(owner any, s Settings) error {
 	}
 	e := &entry{owner: owner, settings: s}
 	if run := g.current.Load(); run != nil {
+		defer g.keepProcesses(run)
 		if err := g.reload(run, e); err != nil {
 			return err
 		}
@@ -105,6 +106,9 @@ func (g *Gateway) Withdraw(owner any) {
 	i := slices.IndexFunc(g.stack, func(e *entry) bool { return e.owner == owner })
 	if i < 0 || g.closed {
 		return
+	}
+	if run := g.current.Load(); run != nil {
+		defer g.keepProcesses(run)
 	}
 	wasTop := i == len(g.stack)-1
 	g.stack = slices.Delete(g.stack, i, i+1)
@@ -134,7 +138,10 @@ func (g *Gateway) reload(run *running, e *entry) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(run.ctx, reloadLimit)
 	defer cancel()
-	if e.workflows, err = run.scripts.load(ctx, e.settings, former, run.store); err != nil {
+	if err = run.mayRun(e.settings); err == nil {
+		e.workflows, err = run.scripts.load(ctx, e.settings, former, run.store)
+	}
+	if err != nil {
 		run.audit(ctx, "reload.failed", map[string]any{"error": err.Error()})
 		return fmt.Errorf("%w (the workflows loaded before stay in force)", err)
 	}
@@ -142,6 +149,9 @@ func (g *Gateway) reload(run *running, e *entry) (err error) {
 		return err
 	}
 	if err = run.watchAuth(e.settings.Auth); err != nil {
+		return err
+	}
+	if err = run.useSource(ctx, e.workflows.process); err != nil {
 		return err
 	}
 	run.force(e)
@@ -170,9 +180,21 @@ func (g *Gateway) fallBack(run *running, e *entry) error {
 	} else {
 		err = errors.Join(err, e.workflows.keep(run.ctx, run.store))
 	}
+	err = errors.Join(err, run.useSource(run.ctx, e.workflows.process))
 	run.force(e)
 	g.reloadErr.Store(nil)
 	return err
+}
+
+// keepProcesses retires the Smithers processes that no settings on the stack use.
+func (g *Gateway) keepProcesses(run *running) {
+	var used []*process
+	for _, e := range g.stack {
+		if e.workflows != nil && e.workflows.process != nil {
+			used = append(used, e.workflows.process)
+		}
+	}
+	run.processes.keep(used)
 }
 
 // reloadLimit bounds how long a reload may take to build and register a module.

@@ -23,6 +23,7 @@ func liveGauges(g *Gateway) []prometheus.Collector {
 	return []prometheus.Collector{
 		buildInfo(),
 		activeSockets(g),
+		newProcessGauges(g),
 		gauge("connections_pre_auth", "Sockets that have not authenticated yet.", func(r *running) float64 {
 			return float64(r.sockets.Stats().PreAuth)
 		}),

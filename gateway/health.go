@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 )
 
 // liveGrace is how long storage may fail before the process is better restarted.
@@ -23,6 +25,7 @@ type HealthReport struct {
 	Runs        HealthRuns        `json:"runs"`
 	Connections HealthConnections `json:"connections"`
 	VMs         HealthVMs         `json:"vms"`
+	Smithers    *HealthSmithers   `json:"smithers,omitempty"` // the process of a module that needs one
 	Limits      HealthLimits      `json:"limits"`
 }
 
@@ -30,7 +33,8 @@ type HealthReport struct {
 type HealthModule struct {
 	State     string `json:"state"` // loaded, missing or none
 	Hash      string `json:"hash,omitempty"`
-	Workflows int    `json:"workflows"` // compiled ones included
+	Workflows int    `json:"workflows"`         // compiled ones included
+	Runtime   string `json:"runtime,omitempty"` // script or smithers
 }
 
 // HealthStorage tells of the database; sizes in bytes.
@@ -94,11 +98,12 @@ func (r *running) health() HealthReport {
 	st, e, vm := r.store.Stats(), r.engine.Stats(), r.vms()
 	h := HealthReport{
 		Status: "ok", Degraded: r.degraded(), Ready: r.ready() == nil, TokenStore: r.tokenState(), Tokens: r.Current().Len(),
-		Module:      HealthModule{State: w.state, Hash: w.hash, Workflows: len(w.definitions)},
+		Module:      HealthModule{State: w.state, Hash: w.hash, Workflows: w.count(), Runtime: w.runtime()},
 		Storage:     HealthStorage{r.store.Healthy() == nil, st.Queue, st.Commits, st.DBBytes, st.WALBytes},
 		Runs:        HealthRuns{e.Live, e.Queued, e.Attempts},
 		Connections: r.connections(),
 		VMs:         HealthVMs{vm.VMs, vm.Abandoned, vm.MemoryBytes},
+		Smithers:    r.smithersHealth(w),
 		Limits: HealthLimits{s.MaxConnections, s.MaxPreAuth, s.MaxPreAuthPerAddr, s.StreamsPerConn, s.StreamsPerUser,
 			s.EventWindow, max(s.MaxStreamLag, s.EventWindow), s.MaxBody, s.MaxVMs,
 			s.RequestTimeout.Milliseconds(), s.Heartbeat.Milliseconds()},
@@ -137,6 +142,9 @@ func (r *running) degraded() []string {
 	}
 	if r.g.reloadErr.Load() != nil {
 		reasons = append(reasons, "settings: the last reload failed, the former settings are in force")
+	}
+	if s := r.smithersHealth(r.workflows.Load()); s != nil && s.State != source.Ready.String() {
+		reasons = append(reasons, "workflows: the Smithers process is "+s.State)
 	}
 	if n := r.vms().Abandoned; n > 0 {
 		reasons = append(reasons, fmt.Sprintf("workflows: %d could not be stopped and still use the processor", n))

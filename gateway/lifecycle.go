@@ -42,7 +42,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.current.Store(run)
 	g.logger.Info("gateway started", zap.String("version", Version), zap.String("db", run.store.Path()),
 		zap.String("module", top.settings.Module), zap.String("module_state", top.workflows.state),
-		zap.Int("workflows", len(top.workflows.definitions)))
+		zap.Int("workflows", top.workflows.count()))
 	return nil
 }
 
@@ -59,8 +59,17 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		}
 	}()
 	owner := fmt.Sprintf("pid:%d:%s", os.Getpid(), run.startedAt.UTC().Format(time.RFC3339))
+	inspection, err := s.inspect()
+	if err != nil {
+		return nil, err
+	}
+	run.dbPath = s.DBPath
+	db, err := placeDatabase(ctx, s, inspection != nil || s.Runtime == RuntimeSmithers, g.logger)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
 	run.store, err = store.Open(ctx, store.Options{
-		Path: s.DBPath, Durability: s.Durability, Checkpoint: s.Checkpoint, Adopt: s.Adopt,
+		Path: db, Durability: s.Durability, Checkpoint: s.Checkpoint, Adopt: s.Adopt,
 		Logger: g.logger.Named("store"), Owner: owner,
 	})
 	if err != nil {
@@ -72,7 +81,8 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.openChanges(s)
 	run.startLabeller()
 
-	run.scripts = &scripts{logger: g.logger, onAbandoned: g.abandoned}
+	run.processes = &hosts{logger: g.logger, gone: run.sourceGone}
+	run.scripts = &scripts{logger: g.logger, processes: run.processes, onAbandoned: g.abandoned}
 	if e.workflows, err = run.scripts.load(ctx, s, nil, run.store); err != nil {
 		return nil, err
 	}
@@ -97,6 +107,9 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		return nil, err
 	}
 	if err = run.watchAuth(s.Auth); err != nil {
+		return nil, err
+	}
+	if err = run.useSource(ctx, e.workflows.process); err != nil {
 		return nil, err
 	}
 	run.force(e)
@@ -186,6 +199,9 @@ func (r *running) shut(ctx context.Context) error {
 	}
 	if r.scripts != nil {
 		r.scripts.close()
+	}
+	if r.processes != nil {
+		r.processes.close()
 	}
 	if r.store != nil {
 		if err := r.store.Close(); err != nil {

@@ -34,6 +34,15 @@ type workflows struct {
 	host        *jsmod.Host
 	bundle      *store.Bundle
 	definitions []engine.Definition
+	process     *process // runs the module when that needs the Smithers runtime; nil otherwise
+}
+
+// count is how many workflows there are, compiled ones included.
+func (w *workflows) count() int {
+	if w.process != nil {
+		return len(w.definitions) + len(w.process.Workflows())
+	}
+	return len(w.definitions)
 }
 
 // keep stores the bundle, so that runs find it again after the file has changed.
@@ -56,6 +65,7 @@ var ErrModule = errors.New("workflow module cannot be used")
 // ones stay for the runs that use them.
 type scripts struct {
 	logger      *zap.Logger
+	processes   *hosts
 	onAbandoned func(abandoned int, limit bool)
 
 	mu     sync.Mutex
@@ -119,12 +129,20 @@ func (l *scripts) load(ctx context.Context, s Settings, former *workflows, st *s
 	w := &workflows{state: moduleNone, path: s.Module}
 	if s.Module != "" {
 		if err := l.loadModule(ctx, s, w, former, st); err != nil {
+			if errors.Is(err, ErrModule) {
+				return nil, err
+			}
 			return nil, fmt.Errorf("%w: %w", ErrModule, err)
 		}
 	}
 	scripted := make(map[string]bool, len(w.definitions))
 	for _, d := range w.definitions {
 		scripted[d.Key] = true
+	}
+	if w.process != nil {
+		for _, d := range w.process.Workflows() {
+			scripted[d.Key] = true
+		}
 	}
 	for key, gw := range s.GoWorkflows {
 		if scripted[key] {
@@ -151,6 +169,15 @@ func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, form
 			zap.String("module", s.Module))
 		return nil
 	} else if err != nil {
+		return err
+	}
+	inspection, err := s.inspect()
+	if err != nil {
+		return err
+	}
+	if inspection != nil {
+		w.process, err = l.processes.load(ctx, s, inspection)
+		w.state, w.hash = moduleLoaded, inspection.Hash
 		return err
 	}
 	host, err := l.host(s)

@@ -33,7 +33,9 @@ type running struct {
 
 	store     *store.Store
 	log       *eventlog.Log
+	dbPath    string // of the settings; the store's when no other program owns that
 	scripts   *scripts
+	processes *hosts
 	engine    *engine.Engine
 	router    *rpc.Router
 	api       api

@@ -37,6 +37,14 @@ const (
 	DefaultMaxRunEvents   = 1_000_000
 	DefaultMaxQueuedRuns  = 10_000
 	DefaultAuthFailures   = 60
+	DefaultRuntimeStart   = time.Minute
+)
+
+// What runs the workflow module.
+const (
+	RuntimeAuto     = "auto"     // the Smithers runtime if the module imports it, else scripts
+	RuntimeScript   = "script"   // the embedded engine
+	RuntimeSmithers = "smithers" // a process with the module's own smithers-orchestrator
 )
 
 // Settings are the values that all sites of one gateway share. The zero value is
@@ -49,6 +57,11 @@ type Settings struct {
 	Env        []string // names of environment variables that workflows may read
 	Exec       []string // programs that workflows may run
 	FetchAllow []string // what fetch may reach; nil: everything
+
+	Runtime           string        // what runs Module: RuntimeAuto (default), RuntimeScript or RuntimeSmithers
+	RuntimeCommand    string        // path or name of Bun; "": beside the module, then PATH
+	RuntimeMemory     int64         // resident bytes above which a Smithers process is restarted; 0: none
+	RuntimeStartLimit time.Duration // for a Smithers process to become ready
 
 	Heartbeat      time.Duration // of tick frames
 	EventWindow    int           // events of a run from which a stream may start

@@ -45,6 +45,8 @@ func DefaultSettings() Settings {
 		VMMemoryTotal:     DefaultVMMemoryTotal,
 		VMTime:            DefaultVMTime,
 		MaxAbandonedVMs:   DefaultMaxAbandoned,
+		Runtime:           RuntimeAuto,
+		RuntimeStartLimit: DefaultRuntimeStart,
 		Durability:        "full",
 		Checkpoint:        "auto",
 	}
@@ -63,6 +65,10 @@ var fields = []field{
 	{"token_store", func(s *Settings) any { return s.TokenStore }},
 	{"module", func(s *Settings) any { return s.Module }},
 	{"module_root", func(s *Settings) any { return s.ModuleRoot }},
+	{"runtime", func(s *Settings) any { return s.Runtime }},
+	{"runtime_command", func(s *Settings) any { return s.RuntimeCommand }},
+	{"runtime_memory", func(s *Settings) any { return s.RuntimeMemory }},
+	{"runtime_start_limit", func(s *Settings) any { return s.RuntimeStartLimit }},
 	{"env", func(s *Settings) any { return strings.Join(s.Env, " ") }},
 	{"exec", func(s *Settings) any { return strings.Join(s.Exec, " ") }},
 	{"fetch_allow", func(s *Settings) any { return strings.Join(s.FetchAllow, " ") }},
@@ -134,7 +140,7 @@ func (s Settings) Validate() error {
 		value time.Duration
 	}{
 		{"heartbeat", s.Heartbeat}, {"request_timeout", s.RequestTimeout}, {"write_timeout", s.WriteTimeout},
-		{"auth_deadline", s.AuthDeadline}, {"vm_time", s.VMTime},
+		{"auth_deadline", s.AuthDeadline}, {"vm_time", s.VMTime}, {"runtime_start_limit", s.RuntimeStartLimit},
 	} {
 		if d.value < time.Millisecond || d.value > maxMillis*time.Millisecond {
 			bad("%s is %v: it must be between 1ms and %v", d.name, d.value, maxMillis*time.Millisecond)
@@ -178,6 +184,12 @@ func (s Settings) Validate() error {
 	}
 	if s.VMMemoryTotal < s.VMMemory {
 		bad("vm_memory_total (%d) is less than vm_memory (%d): no workflow could run", s.VMMemoryTotal, s.VMMemory)
+	}
+	if !slices.Contains([]string{RuntimeAuto, RuntimeScript, RuntimeSmithers}, s.Runtime) {
+		bad("runtime is %q: allowed are %s, %s and %s", s.Runtime, RuntimeAuto, RuntimeScript, RuntimeSmithers)
+	}
+	if s.RuntimeMemory < 0 || s.RuntimeMemory > 0 && s.RuntimeMemory < 64<<20 {
+		bad("runtime_memory is %d: it must be 0 (no limit) or at least 64MiB: the Smithers runtime alone needs more than that", s.RuntimeMemory)
 	}
 	if s.Durability != "full" && s.Durability != "normal" {
 		bad("durability is %q: allowed are full and normal", s.Durability)

@@ -13,8 +13,12 @@ import (
 const besideMark = ".gateway"
 
 // Beside returns the name of the database that the gateway keeps beside one that is
-// another program's: smithers.gateway.db beside smithers.db.
+// another program's: smithers.gateway.db beside smithers.db. Two names of one file
+// have one beside it.
 func Beside(path string) string {
+	if real, err := realPath(path); err == nil {
+		path = real
+	}
 	ext := filepath.Ext(path)
 	return strings.TrimSuffix(path, ext) + besideMark + ext
 }
@@ -116,29 +120,4 @@ func CopyForeign(ctx context.Context, path, dest string, progress func(done, tot
 		return errors.Join(fmt.Errorf("backup: %w", err), removeDatabase(temp))
 	}
 	return syncFolder(filepath.Dir(dest))
-}
-
-// ReplaceForeign puts src, a copy made by CopyForeign, in place of the database of
-// another program at dest. The caller sees to it that the program does not run. What
-// was there stays as <dest>.before-restore.
-func ReplaceForeign(ctx context.Context, src, dest string) error {
-	c, err := openSource(src)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	temp, err := copyDatabase(ctx, c, dest, nil, func(copied *conn) error {
-		result, err := copied.text("PRAGMA quick_check(1)")
-		if err == nil && result != "ok" {
-			err = fmt.Errorf("%w: %s", ErrCorrupt, result)
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("restore %s: %w", src, openError(src, err))
-	}
-	if err := replaceDatabase(temp, dest); err != nil {
-		return errors.Join(fmt.Errorf("restore %s: %w", src, err), removeDatabase(temp))
-	}
-	return nil
 }

@@ -10,9 +10,15 @@ import (
 )
 
 func TestBeside(t *testing.T) {
-	for path, want := range map[string]string{"/d/smithers.db": "/d/smithers.gateway.db", "a": "a.gateway", "x.y.sqlite": "x.y.gateway.sqlite"} {
-		require.Equal(t, want, Beside(path))
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	for name, want := range map[string]string{"smithers.db": "smithers.gateway.db", "a": "a.gateway", "x.y.sqlite": "x.y.gateway.sqlite"} {
+		require.Equal(t, filepath.Join(dir, want), Beside(filepath.Join(dir, name)))
 	}
+	foreign(t, filepath.Join(dir, "smithers.db"))
+	link := filepath.Join(t.TempDir(), "link.db")
+	require.NoError(t, os.Symlink(filepath.Join(dir, "smithers.db"), link))
+	require.Equal(t, filepath.Join(dir, "smithers.gateway.db"), Beside(link))
 }
 
 // foreign makes a database that is no gateway's, or adds to one.
@@ -81,28 +87,48 @@ func TestMoveBeside(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
-func TestForeignCopyAndReplace(t *testing.T) {
+func TestRestorePair(t *testing.T) {
 	dir := t.TempDir()
 	live, copied := filepath.Join(dir, "live.db"), filepath.Join(dir, "copy.db")
 	foreign(t, live)
+	s := openAt(t, Beside(live))
 	c, err := dial(live, "rw") // the other program is at work
 	require.NoError(t, err)
+	require.NoError(t, s.Backup(t.Context(), Beside(copied), nil))
 	require.NoError(t, CopyForeign(t.Context(), live, copied, nil))
-	require.NoError(t, c.script("INSERT INTO other VALUES (NULL)"))
-	require.NoError(t, c.Close())
 	require.Equal(t, tables(t, live), tables(t, copied))
 	require.NoFileExists(t, copied+"-wal")
+	require.NoError(t, c.script("INSERT INTO other VALUES (NULL)"))
+	require.NoError(t, c.Close())
 
-	require.NoError(t, ReplaceForeign(t.Context(), copied, live))
-	r, err := openReader(live)
-	require.NoError(t, err)
-	n, err := r.number("SELECT count(*) FROM other")
-	require.NoError(t, err)
-	require.EqualValues(t, 1, n)
-	require.NoError(t, r.Close())
+	require.ErrorIs(t, RestorePair(t.Context(), copied, live, time.Now()), ErrOwned)
+	before := s.StateVersion()
+	require.NoError(t, s.Close())
+	rows := func() (n int64) {
+		t.Helper()
+		r, err := openReader(live)
+		require.NoError(t, err)
+		n, err = r.number("SELECT count(*) FROM other")
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		return n
+	}
+	require.EqualValues(t, 2, rows(), "a refused restore changes nothing")
+
+	require.NoError(t, RestorePair(t.Context(), copied, live, time.Now()))
+	require.EqualValues(t, 1, rows())
 	require.FileExists(t, live+asideSuffix)
+	require.FileExists(t, Beside(live)+asideSuffix)
+	s = openAt(t, Beside(live))
+	require.GreaterOrEqual(t, s.StateVersion(), before+1_000_000)
+	require.NoError(t, s.Close())
 
 	require.NoError(t, os.WriteFile(copied, []byte("no database at all, but long enough to be looked at as one, one hundred bytes and more of it ..."), 0o600))
-	require.ErrorIs(t, ReplaceForeign(t.Context(), copied, live), ErrCorrupt)
+	require.ErrorIs(t, RestorePair(t.Context(), copied, live, time.Now()), ErrCorrupt)
+	left, err := filepath.Glob(filepath.Join(dir, ".*.partial"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.NoError(t, os.Remove(copied))
+	require.NoError(t, RestorePair(t.Context(), copied, live, time.Now()), "the other program had no database yet")
 	require.Error(t, CopyForeign(t.Context(), filepath.Join(dir, "gone.db"), copied, nil))
 }

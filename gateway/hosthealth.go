@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
+)
+
+// HealthSmithers tells of the Smithers process that runs the module.
+type HealthSmithers struct {
+	State       string `json:"state"` // starting, ready, down or stopped
+	Version     string `json:"version,omitempty"`
+	Restarts    int    `json:"restarts"`
+	MemoryBytes int64  `json:"memoryBytes"`
+	Retiring    int    `json:"retiring"` // processes of former modules with runs at work
+}
+
+// smithersHealth is nil when no process is in force.
+func (r *running) smithersHealth(w *workflows) *HealthSmithers {
+	if w == nil || w.process == nil {
+		return nil
+	}
+	s := w.process.Status()
+	return &HealthSmithers{
+		State: s.State.String(), Version: w.process.Version(), Restarts: s.Restarts, MemoryBytes: s.RSS, Retiring: r.processes.retiringCount(),
+	}
+}
+
+// runtime tells what runs the module; "" without one.
+func (w *workflows) runtime() string {
+	switch {
+	case w.process != nil:
+		return RuntimeSmithers
+	case w.host != nil:
+		return RuntimeScript
+	}
+	return ""
+}
+
+// processGauges describe every Smithers process while it is there.
+type processGauges struct {
+	gateway              *Gateway
+	up, restarts, memory *prometheus.Desc
+}
+
+func newProcessGauges(g *Gateway) prometheus.Collector {
+	describe := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("smithers_upstream_"+name, help, []string{"source"}, nil)
+	}
+	return &processGauges{
+		gateway: g,
+		up:      describe("up", "1 while the Smithers process is ready."),
+		restarts: describe("restarts_total",
+			"Times that the Smithers process was started again after it had ended."),
+		memory: describe("memory_bytes", "Resident memory of the Smithers process."),
+	}
+}
+
+func (c *processGauges) Describe(descs chan<- *prometheus.Desc) {
+	descs <- c.up
+	descs <- c.restarts
+	descs <- c.memory
+}
+
+func (c *processGauges) Collect(metrics chan<- prometheus.Metric) {
+	run, release := c.gateway.acquire()
+	if run == nil {
+		return
+	}
+	defer release()
+	for _, p := range run.processes.all() {
+		s := p.Status()
+		metrics <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, truth(s.State == source.Ready), p.ID())
+		metrics <- prometheus.MustNewConstMetric(c.restarts, prometheus.CounterValue, float64(s.Restarts), p.ID())
+		metrics <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(s.RSS), p.ID())
+	}
+}
