@@ -87,7 +87,7 @@ func (h *hosts) load(ctx context.Context, s Settings, in *jsmod.Inspection) (*pr
 
 	p := &process{hash: in.Hash, settings: s}
 	options := processOptions(s, in)
-	options.ID, options.Logger = id, h.logger.Named("smithers")
+	options.ID, options.Logger = id, h.logger.Named("process")
 	options.Retired = func() { h.retired(p) }
 	started := time.Now()
 	running, err := host.Start(ctx, options)
