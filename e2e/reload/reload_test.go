@@ -146,7 +146,8 @@ func TestReloadsInFlightTogether(t *testing.T) {
 		}
 	}
 	require.NoError(t, c.p.Load(c.s.Caddyfile("heartbeat 2s", "")))
-	// The web server may reset a connection that arrives while it changes its listener.
+	// The web server may lose a connection that is made while it changes its listener, as
+	// TestConnectionsLostByAPlainSite shows.
 	c.p.Wait("the last settings to be in force", func() bool {
 		_, health, err := c.p.Get(t.Context(), "/health")
 		return err == nil && strings.Contains(string(health), `"heartbeatMs":2000`)
