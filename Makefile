@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e conformance crash lint fmt fuzz bench bench-micro test-deploy clean
+.PHONY: help build test race unit e2e conformance crash lint fmt fuzz bench bench-quick bench-micro test-deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,9 +29,12 @@ fmt: ## format all Go code
 fuzz: ## every fuzz target for FUZZTIME (default 30s) each
 	@sh .ci/fuzz
 
-bench: ## load the built binary: commits, deliveries and runs a second (about a minute)
-	go run ./xcaddy build --plain
-	cd bench && go run ./cmd/load -binary ../bin/smithers-gateway
+bench: ## against its peers; writes bench/RESULTS.md (about 20 minutes; ONLY=fanout ROUNDS=5)
+	cd bench && go run ./cmd/bench $(if $(ONLY),-run '$(ONLY)') $(if $(ROUNDS),-rounds $(ROUNDS))
+
+bench-quick: ## the same, smaller and one round, for development (about two minutes)
+	cd bench && go run ./cmd/bench -quick $(if $(ONLY),-run '$(ONLY)') $(if $(ROUNDS),-rounds $(ROUNDS))
+
 
 bench-micro: ## the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./gateway/...

@@ -1,0 +1,157 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/smithersai/caddy-smithers/bench/client"
+	"github.com/smithersai/caddy-smithers/bench/peers"
+	"github.com/smithersai/caddy-smithers/bench/report"
+)
+
+// inflight measures what runs in flight cost in memory, and whether launches and reads
+// stay fast beside them and beside many finished runs.
+func inflight(ctx context.Context, e *Env) error {
+	n, done := e.Pick(5_000, 1_000, 20), e.Pick(100_000, 3_000, 50)
+	e.Settings = "`max_vms 6000`, `vm_memory_total 8GiB`: each of these runs holds a script machine while its task waits"
+	settings := []string{"max_vms 6000", "vm_memory_total 8GiB"}
+	for range e.Rounds {
+		if err := e.inflightRound(ctx, n, settings); err != nil {
+			return err
+		}
+	}
+	if err := e.finishedRuns(ctx, done); err != nil {
+		return err
+	}
+	e.Value("resident memory of a run in flight", "gateway", "memory of a run in flight", "KiB", false, 400)
+	for _, when := range []string{inFlightName(n), finishedName(done)} {
+		for _, what := range []string{"launch", "listRuns", "getRun"} {
+			e.Ratio(fmt.Sprintf("%s p50, %s, against empty", what, when), [2]string{"gateway, " + when, what + " p50"},
+				[2]string{"gateway, empty", what + " p50"}, "×", false, 1.5)
+			e.Ratio(fmt.Sprintf("%s p99, %s, against empty", what, when), [2]string{"gateway, " + when, what + " p99"},
+				[2]string{"gateway, empty", what + " p99"}, "×", false, 3)
+		}
+	}
+	return nil
+}
+
+func inFlightName(n int) string { return report.Number(float64(n)) + " in flight" }
+func finishedName(n int) string { return report.Number(float64(n)) + " finished" }
+
+// inflightRound measures an empty gateway, then the same one with n runs in their tasks.
+func (e *Env) inflightRound(ctx context.Context, n int, settings []string) error {
+	g, err := e.Gateway(ctx, peers.GatewayOptions{Settings: settings})
+	if err != nil {
+		return err
+	}
+	defer g.Stop()
+	l, err := newLauncher(ctx, client.Dialer{Addr: g.Addr}, g.Token, "flight-")
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if err := e.threeCalls(ctx, "gateway, empty", g, l); err != nil {
+		return err
+	}
+	empty, err := g.Resident()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := l.many(ctx, "sleeper", n, false); err != nil {
+		return err
+	}
+	if err := g.Until(ctx, "all tasks to run", func(h *peers.Health) bool { return h.Runs.Attempts >= int64(n) }); err != nil {
+		return err
+	}
+	e.Add("gateway", "time to launch them all", "s", time.Since(begin).Seconds())
+	full, err := g.Resident()
+	if err != nil {
+		return err
+	}
+	e.Add("gateway", "memory of a run in flight", "KiB", (full-empty)/1024/float64(n))
+	if err := e.threeCalls(ctx, "gateway, "+inFlightName(n), g, l); err != nil {
+		return err
+	}
+	h, err := g.Health(ctx)
+	if err == nil && h.Runs.Attempts < int64(n) {
+		e.Note("When a round ended, %d of %d tasks were still waiting: it took longer than their 60 s.", h.Runs.Attempts, n)
+	}
+	return err
+}
+
+// finishedRuns measures the same calls beside runs that have finished.
+func (e *Env) finishedRuns(ctx context.Context, n int) error {
+	g, err := e.Gateway(ctx, peers.GatewayOptions{})
+	if err != nil {
+		return err
+	}
+	defer g.Stop()
+	l, err := newLauncher(ctx, client.Dialer{Addr: g.Addr}, g.Token, "done-")
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	e.Say("finishing %d runs", n)
+	begin := time.Now()
+	if err := l.many(ctx, "one", n, true); err != nil {
+		return err
+	}
+	e.Add("gateway", fmt.Sprintf("runs/s while %s runs were finished, 64 in flight", report.Number(float64(n))), "runs/s", float64(n)/time.Since(begin).Seconds())
+	for range e.Rounds {
+		if err := e.threeCalls(ctx, "gateway, "+finishedName(n), g, l); err != nil {
+			return err
+		}
+	}
+	h, err := g.Health(ctx)
+	if err == nil {
+		e.Add("gateway", "size of that database", "MiB", float64(h.Storage.DBBytes)/(1<<20))
+	}
+	return err
+}
+
+// threeCalls measures launches to their end, listRuns and getRun, one at a time.
+func (e *Env) threeCalls(ctx context.Context, who string, g *peers.Gateway, l *launcher) error {
+	count := e.Pick(400, 200, 20)
+	var launches []time.Duration
+	var runID string
+	for range count {
+		begin, done := time.Now(), make(chan error, 1)
+		id, err := l.launch("one", done)
+		if err != nil {
+			return err
+		}
+		if err := wait(done); err != nil {
+			return err
+		}
+		launches, runID = append(launches, time.Since(begin)), id
+	}
+	e.percentiles(who, "launch", launches)
+	for _, call := range []struct{ method, body string }{{"listRuns", `{}`}, {"getRun", `{"runId":"` + runID + `"}`}} {
+		times, err := repeat(g.Addr, "/v1/rpc/"+call.method, g.Token, call.body, count)
+		if err != nil {
+			return fmt.Errorf("%s: %w", call.method, err)
+		}
+		e.percentiles(who, call.method, times)
+	}
+	return ctx.Err()
+}
+
+// repeat calls over one connection, one call at a time.
+func repeat(addr, path, token, body string, n int) ([]time.Duration, error) {
+	c, err := client.Post(addr, path, token, []byte(body))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	times := make([]time.Duration, 0, n)
+	for range n {
+		begin := time.Now()
+		if _, err := c.Do(); err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(begin))
+	}
+	return times, nil
+}

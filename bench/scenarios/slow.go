@@ -1,0 +1,122 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/smithersai/caddy-smithers/bench/client"
+	"github.com/smithersai/caddy-smithers/bench/peers"
+	"github.com/smithersai/caddy-smithers/bench/stats"
+)
+
+// slow compares the latency of a crowd with and without one reader that reads nothing.
+func slow(ctx context.Context, e *Env) error {
+	count := e.Pick(1_000, 300, 50)
+	e.Settings = "`write_timeout 2s`, so that the slow reader is cut off within a round"
+	e.Note("The slow reader has a receive buffer of 4 KiB and reads nothing. 100 events a second with 1,000 bytes of text; rounds with and without it alternate.")
+	g, err := e.Gateway(ctx, peers.GatewayOptions{Settings: append([]string{"write_timeout 2s"}, fanoutSettings...)})
+	if err != nil {
+		return err
+	}
+	defer g.Stop()
+	src, err := gatewaySource(ctx, "gateway", g, 1_000)
+	if err != nil {
+		return err
+	}
+	c := &crowd{src: src}
+	defer c.close()
+	if err := c.gather(ctx, count); err != nil {
+		return err
+	}
+	b := burst{lines: e.Pick(500, 400, 300), perSecond: 100}
+	if _, err := c.timed(ctx, burst{lines: 50, perSecond: 100}); err != nil {
+		return err
+	}
+	ends := map[string]int{}
+	for range e.Rounds {
+		times, err := c.timed(ctx, b)
+		if err != nil {
+			return err
+		}
+		e.percentiles("gateway, without it", "latency", times)
+		var end string
+		if times, end, err = c.beside(ctx, b, g, src); err != nil {
+			return err
+		}
+		ends[end]++
+		e.percentiles("gateway, beside it", "latency", times)
+	}
+	for end, n := range ends {
+		e.Note("In %d of %d rounds the slow reader ended with: %s.", n, e.Rounds, end)
+	}
+	without, beside := e.Find("gateway, without it", "latency p99"), e.Find("gateway, beside it", "latency p99")
+	low, high := stats.Range(without.Rounds)
+	e.Holds(fmt.Sprintf("the others' median p99 (%.2f ms) lies within the min–max of rounds without it (%.2f to %.2f ms)",
+		beside.Median(), low, high), beside.Median() >= low && beside.Median() <= high)
+	e.Holds("the slow reader is told, closed with 1013, or reset and counted, in each round", ends[unsaid] == 0)
+	return nil
+}
+
+// unsaid is an end that nobody was told of.
+const unsaid = "nothing"
+
+// beside measures a burst beside one reader that does not read.
+func (c *crowd) beside(ctx context.Context, b burst, g *peers.Gateway, src *source) (stats.Times, string, error) {
+	counted, err := slowCounted(ctx, g)
+	if err != nil {
+		return nil, "", err
+	}
+	lazy, err := src.lazy(ctx, len(c.sockets))
+	if err != nil {
+		return nil, "", err
+	}
+	defer lazy.Close()
+	times, err := c.timed(ctx, b)
+	if err != nil {
+		return nil, "", err
+	}
+	now, err := slowCounted(ctx, g)
+	if err != nil {
+		return nil, "", err
+	}
+	return times, endOf(lazy, now > counted), nil
+}
+
+// slowCounted is how many sockets the gateway has counted as closed for slowness.
+func slowCounted(ctx context.Context, g *peers.Gateway) (n float64, err error) {
+	_, body, err := g.Get(ctx, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(body)) {
+		if strings.Contains(line, "connections_closed_total{") && strings.Contains(line, `reason="write_timeout"`) {
+			var v float64
+			if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &v); err != nil {
+				return 0, err
+			}
+			n += v
+		}
+	}
+	return n, nil
+}
+
+// endOf reads what there is for the slow reader up to its end.
+func endOf(s *client.Socket, counted bool) string {
+	s.Deadline(5 * time.Second)
+	err := s.Burst(client.RunEvents, 1<<30, nil)
+	var closed *client.CloseError
+	switch {
+	case errors.Is(err, client.ErrRefused):
+		return "`run.error`"
+	case errors.As(err, &closed) && closed.Code == 1013:
+		return "close 1013"
+	case (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF)) && counted:
+		return "a reset, counted as `write_timeout`"
+	}
+	return unsaid
+}
