@@ -28,10 +28,11 @@ func (d Dialer) Dial(ctx context.Context, i int) (*Socket, error) {
 	nd := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%Addresses))}}
 	if d.ReadBuffer > 0 {
 		nd.Control = func(_, _ string, c syscall.RawConn) error {
-			var err error
-			return errors.Join(c.Control(func(fd uintptr) {
-				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, d.ReadBuffer)
-			}), err)
+			var failed error
+			err := c.Control(func(fd uintptr) {
+				failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, d.ReadBuffer)
+			})
+			return errors.Join(err, failed)
 		}
 	}
 	conn, err := nd.DialContext(ctx, "tcp", d.Addr)

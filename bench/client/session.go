@@ -32,8 +32,8 @@ func (s *Socket) Call(method string, params any) ([]byte, error) {
 		if !bytes.HasPrefix(message, head) {
 			continue
 		}
-		if err := Check(message); err != nil {
-			return nil, fmt.Errorf("%s: %w", method, err)
+		if !bytes.Contains(message[:min(len(message), 2*len(head)+32)], []byte(`"ok":true`)) {
+			return nil, fmt.Errorf("%s: %w: %.300s", method, ErrRefused, message)
 		}
 		return message, nil
 	}

@@ -82,6 +82,9 @@ func (e *Env) fanoutTool(ctx context.Context, name string) (*source, func(), err
 }
 
 func (e *Env) fanoutOriginal(ctx context.Context) (*source, func(), error) {
+	if e.Size == Tiny {
+		return nil, nil, nil
+	}
 	p, err := e.Original(ctx)
 	if p == nil || err != nil {
 		return nil, nil, err

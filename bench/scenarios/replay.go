@@ -58,18 +58,10 @@ func (e *Env) replayGateway(ctx context.Context, windows []int) error {
 		return err
 	}
 	defer g.Stop()
-	runID, err := g.Launch(ctx, "emit", nil)
+	runID, last, err := filled(ctx, g, window+2_000, lineText)
 	if err != nil {
 		return err
 	}
-	err = g.Call(ctx, "submitSignal", map[string]any{"runId": runID, "signalName": "go", "data": map[string]any{"lines": window + 2_000, "text": lineText}}, nil)
-	if err != nil {
-		return err
-	}
-	if err := statusOf(ctx, g.Client, runID, "waiting-event"); err != nil {
-		return err
-	}
-	last := int64(window+2_000) + 3 // node.pending, node.started, node.finished
 	d := client.Dialer{Addr: g.Addr}
 	for _, n := range windows {
 		for range e.Rounds {
@@ -92,16 +84,30 @@ func (e *Env) replayGateway(ctx context.Context, windows []int) error {
 	return nil
 }
 
+// filled launches a run with this many lines and returns the number of its last event.
+func filled(ctx context.Context, g *peers.Gateway, lines, text int) (runID string, last int64, err error) {
+	src, err := gatewaySource(ctx, "gateway", g, text)
+	if err != nil {
+		return "", 0, err
+	}
+	c := &crowd{src: src}
+	defer c.close()
+	if err := c.gather(ctx, 1); err != nil {
+		return "", 0, err
+	}
+	if _, err := c.read(ctx, burst{lines: lines}, nil); err != nil {
+		return "", 0, err
+	}
+	return src.runID, c.sockets[0].Last(), nil
+}
+
 func (e *Env) replayOriginal(ctx context.Context, windows []int) error {
 	p, err := e.Original(ctx)
 	if p == nil || err != nil {
 		return err
 	}
-	runID, err := p.Launch(ctx, "parked", nil)
+	runID, err := parkedRun(ctx, p)
 	if err != nil {
-		return err
-	}
-	if err := statusOf(ctx, p.Client, runID, "waiting-approval"); err != nil {
 		return err
 	}
 	var before struct{ StateVersion int64 }

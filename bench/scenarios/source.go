@@ -13,12 +13,12 @@ import (
 // source is a server that sends bursts of numbered events to sockets.
 type source struct {
 	who    string
+	runID  string // of the gateway's run
 	proc   *peers.Process
 	stream client.Stream
 	extra  int // events of a burst beside its lines
 	limit  int // sockets it serves at most; 0: no limit
 	open   func(ctx context.Context, i int) (*client.Socket, error)
-	lazy   func(ctx context.Context, i int) (*client.Socket, error) // as open, with a tiny receive buffer
 	emit   func(ctx context.Context, b burst) error
 }
 
@@ -38,15 +38,10 @@ func gatewaySource(ctx context.Context, who string, g *peers.Gateway, text int) 
 	if err != nil {
 		return nil, err
 	}
-	s := &source{who: who, proc: g.Process, stream: client.RunEvents, extra: 3} // node.pending, node.started, node.finished
+	s := &source{who: who, runID: runID, proc: g.Process, stream: client.RunEvents, extra: 3} // node.pending, node.started, node.finished
 	dialer := client.Dialer{Addr: g.Addr}
 	s.open = func(ctx context.Context, i int) (*client.Socket, error) {
 		return openStream(ctx, dialer, i, g.Token, runID)
-	}
-	s.lazy = func(ctx context.Context, i int) (*client.Socket, error) {
-		small := dialer
-		small.ReadBuffer = 4 << 10
-		return openStream(ctx, small, i, g.Token, runID)
 	}
 	s.emit = func(ctx context.Context, b burst) error {
 		return g.Call(ctx, "submitSignal", map[string]any{"runId": runID, "signalName": "go", "data": map[string]any{
@@ -74,15 +69,8 @@ func openStream(ctx context.Context, d client.Dialer, i int, token, runID string
 // originalSource launches a run that is parked, and has the original broadcast events of
 // it.
 func originalSource(ctx context.Context, p *peers.Smithers) (*source, error) {
-	runID, err := p.Launch(ctx, "parked", nil)
+	runID, err := parkedRun(ctx, p)
 	if err != nil {
-		return nil, err
-	}
-	if err := statusOf(ctx, p.Client, runID, "waiting-approval"); err != nil {
-		return nil, err
-	}
-	// It reads its own log once a second and broadcasts what it finds there again.
-	if err := pause(ctx, 2500*time.Millisecond); err != nil {
 		return nil, err
 	}
 	s := &source{who: "original", proc: p.Process, stream: client.RunEvents, limit: 64}
@@ -90,11 +78,24 @@ func originalSource(ctx context.Context, p *peers.Smithers) (*source, error) {
 	s.open = func(ctx context.Context, i int) (*client.Socket, error) {
 		return openStream(ctx, dialer, i, p.Tokens[i%len(p.Tokens)], runID)
 	}
-	// A run.event of the original with an empty text, around these ids, has 312 bytes.
+	// A run.event of the original with an empty text, around these ids, has 385 bytes.
 	s.emit = func(ctx context.Context, b burst) error {
-		return p.Post(ctx, fmt.Sprintf("/bench/emit?run=%s&lines=%d&text=%d", runID, b.lines, max(0, b.bytes-312)))
+		return p.Post(ctx, fmt.Sprintf("/bench/emit?run=%s&lines=%d&text=%d", runID, b.lines, max(0, b.bytes-385)))
 	}
 	return s, nil
+}
+
+// parkedRun launches a run of the original and waits until it is parked and has no more
+// to say: once a second it reads its own log and broadcasts what it finds there again.
+func parkedRun(ctx context.Context, p *peers.Smithers) (string, error) {
+	runID, err := p.Launch(ctx, "parked", nil)
+	if err != nil {
+		return "", err
+	}
+	if err := statusOf(ctx, p.Client, runID, "waiting-approval"); err != nil {
+		return "", err
+	}
+	return runID, pause(ctx, 2500*time.Millisecond)
 }
 
 // toolSource serves Centrifuge and the bare loop.
