@@ -132,6 +132,3 @@ func pause(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
-
-// quietly ends a thing whose failure to end changes nothing.
-func quietly(f func() error) { _ = f() }

@@ -171,11 +171,10 @@ func (c *crowd) close() {
 
 // took is what one burst took.
 type took struct {
-	frames  int
-	bytes   float64       // of a frame, on average
-	wall    time.Duration // from asking for it to the last frame of the last socket
-	cpu     float64       // seconds of the server
-	commits float64
+	frames int
+	bytes  float64       // of a frame, on average
+	wall   time.Duration // from asking for it to the last frame of the last socket
+	cpu    float64       // seconds of the server
 }
 
 // read has every socket read one burst completely. each may look at the frames of socket

@@ -126,7 +126,9 @@ func run(ctx context.Context, o options) error {
 		}
 		fmt.Printf("== %s: %s\n", s.Name, s.Title)
 		start := time.Now()
-		env.Say = func(format string, args ...any) { fmt.Printf("%4.0fs "+format+"\n", append([]any{time.Since(start).Seconds()}, args...)...) }
+		env.Say = func(format string, args ...any) {
+			fmt.Printf("%4.0fs "+format+"\n", append([]any{time.Since(start).Seconds()}, args...)...)
+		}
 		r := s.Run(ctx, env)
 		r.Commit = commit
 		tell(r)
