@@ -12,7 +12,10 @@ const Module = "github.com/smithersai/caddy-smithers"
 var Order = [][]string{
 	{"gateway/workflow", "gateway/wire"},
 	{"gateway/internal/program"},
-	{"gateway/internal/auth", "gateway/internal/store", "gateway/internal/jsmod", "gateway/internal/schedule"},
+	{
+		"gateway/internal/auth", "gateway/internal/store", "gateway/internal/jsmod", "gateway/internal/schedule",
+		"gateway/internal/worktree",
+	},
 	{"gateway/internal/eventlog", "gateway/internal/frames"},
 	{"gateway/internal/engine", "gateway/internal/upstream"},
 	{"gateway/internal/rpc"},
