@@ -115,6 +115,18 @@ type Task interface {
 	Usage(u Usage)
 }
 
+// BeforeProgram is to be called by a task body before it starts a program in dir that
+// may change files there, or changes them itself. If dir is in a git work tree, it
+// waits until the state of the work tree is on record; another one follows when the
+// attempt is over, and the two make getNodeDiff and getRunDiff. It never fails: what
+// could not be recorded is told to those who ask for the diff. The time that it takes
+// does not count against the attempt's timeout. Package exec calls it.
+func BeforeProgram(t Task, dir string) {
+	if r, ok := t.(interface{ BeforeProgram(dir string) }); ok {
+		r.BeforeProgram(dir)
+	}
+}
+
 // Usage is a token usage report.
 type Usage struct {
 	Model            string `json:"model,omitempty"`

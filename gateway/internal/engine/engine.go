@@ -44,6 +44,8 @@ type Options struct {
 	// MaxQueued bounds the runs of one user that wait for a slot, for launches and child
 	// runs; ten times as many may wait in all. 0 means 10,000.
 	MaxQueued int
+	// Trees records what the programs of tasks do to git work trees; nil: nothing does.
+	Trees Trees
 	// Idle is how long a run that waits stays in memory; 0 means a second.
 	Idle time.Duration
 }

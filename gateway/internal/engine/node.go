@@ -27,6 +27,8 @@ type node struct {
 	lastBeat int64 // sign of life of the live attempt
 	sentBeat int64 // last heartbeat event of the live attempt
 	beat     json.RawMessage
+	grace    int64   // that the live attempt has beyond its bounds, ms
+	ending   *ending // its attempt is over, and only its work tree is still to be recorded
 }
 
 // nodeOptions is the stored form of a request's options.

@@ -154,6 +154,10 @@ func (r *run) drain() {
 		if !n.live {
 			continue
 		}
+		if n.ending != nil {
+			r.endUnrecorded(n, f)
+			continue
+		}
 		r.abort(n, f)
 		if n.live {
 			r.attemptOver(n)

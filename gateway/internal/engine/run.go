@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -18,6 +19,10 @@ type run struct {
 	share share
 	box   inbox
 	out   outbox
+	trees treeLog
+
+	ctx    context.Context // ends when the run leaves memory or the engine begins to stop
+	cancel context.CancelFunc
 
 	fresh      *store.Run // row of a run launched a moment ago
 	restart    bool       // load it again when it leaves memory; guarded by Engine.mu
@@ -57,6 +62,7 @@ type run struct {
 // newRun makes the actor of a run that is not in memory. e.mu is held.
 func (e *Engine) newRun(id string, part share) *run {
 	r := &run{e: e, id: id, share: part, box: newInbox(), log: e.log.With(zap.String("run", id))}
+	r.ctx, r.cancel = context.WithCancel(e.ctx)
 	r.out.init(r)
 	e.runs[id] = r
 	return r
@@ -146,6 +152,7 @@ func (r *run) main() {
 
 // leave is the end of the goroutine.
 func (r *run) leave() {
+	r.cancel()
 	if r.parkAt != nil {
 		r.parkAt.Stop()
 	}
@@ -293,9 +300,10 @@ func (r *run) env() program.Env {
 		Post: func(event any) {
 			r.box.post(func() { r.deliver(event) })
 		},
-		WaitCommits: r.out.waitCommits,
-		HandOver:    r.handOver,
-		Logger:      r.log,
+		WaitCommits:   r.out.waitCommits,
+		HandOver:      r.handOver,
+		BeforeProgram: r.beforeProgram,
+		Logger:        r.log,
 	}
 }
 

@@ -51,7 +51,7 @@ func (r *run) startReady() {
 func (r *run) startAttempt(n *node, now int64) {
 	n.row.Attempt++
 	n.row.State, n.row.WakeAtMs, n.row.UpdatedAtMs = wire.NodeInProgress, 0, now
-	n.live, n.lastBeat, n.sentBeat, n.beat, n.deadline = true, now, 0, nil, 0
+	n.live, n.lastBeat, n.sentBeat, n.beat, n.deadline, n.grace, n.ending = true, now, 0, nil, 0, 0, nil
 	r.live++
 	r.e.busy.Add(1)
 	number := n.row.Attempt
@@ -97,9 +97,15 @@ func (r *run) idempotencyKey(n *node) string {
 
 // attemptDue is when the live attempt of n is to be cut off; 0 never.
 func (n *node) attemptDue() int64 {
+	if n.ending != nil {
+		return 0
+	}
 	at := n.deadline
 	if h := n.opt.Task.HeartbeatTimeoutMs; h > 0 && (at == 0 || n.lastBeat+h < at) {
 		at = n.lastBeat + h
+	}
+	if at > 0 {
+		at += n.grace
 	}
 	return at
 }
@@ -107,10 +113,16 @@ func (n *node) attemptDue() int64 {
 // attemptEnd handles what an attempt has come to. One that was cut off or
 // cancelled meanwhile is not heard.
 func (r *run) attemptEnd(op program.AttemptEnd) {
-	n := r.byRef[op.Ref]
-	if n == nil || !n.live || n.row.Attempt != op.Number {
-		return
+	n := r.attemptNode(op.Ref, op.Number)
+	switch {
+	case n == nil || n.ending != nil:
+	case r.recordAfter(n, op):
+	default:
+		r.attemptEnded(n, op)
 	}
+}
+
+func (r *run) attemptEnded(n *node, op program.AttemptEnd) {
 	if op.Err == nil {
 		if f := checkSchema(n.opt.Task.Output, op.Value, program.CodeInvalidOutput, "result of the task"); f != nil {
 			op.Err = f
@@ -128,7 +140,8 @@ func (r *run) attemptEnd(op program.AttemptEnd) {
 }
 
 func (r *run) attemptOver(n *node) {
-	n.live = false
+	n.live, n.ending = false, nil
+	r.trees.take(attemptID{n.ref, n.row.Attempt})
 	r.live--
 	r.e.busy.Add(-1)
 }
@@ -150,7 +163,7 @@ func (r *run) checkAttempt(n *node, now int64) {
 		return
 	}
 	f := &program.Failure{Name: "Error", Code: program.CodeTaskTimeout, Message: "the attempt took longer than its timeout"}
-	if n.deadline == 0 || now < n.deadline {
+	if n.deadline == 0 || now < n.deadline+n.grace {
 		f = &program.Failure{Name: "Error", Code: program.CodeHeartbeatTimeout, Message: "the attempt has shown no sign of life within its heartbeat timeout"}
 	}
 	r.abort(n, f)
@@ -161,7 +174,7 @@ func (r *run) checkAttempt(n *node, now int64) {
 
 // abort tells the machine to stop a live attempt.
 func (r *run) abort(n *node, reason *program.Failure) {
-	if r.machine == nil || !n.live {
+	if r.machine == nil || !n.live || n.ending != nil {
 		return
 	}
 	number := n.row.Attempt

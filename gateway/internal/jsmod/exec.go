@@ -53,6 +53,13 @@ func (m *machine) exec(ctx context.Context, by attemptID, request []byte) (any, 
 		return nil, &program.Failure{Name: "Error", Code: "EXEC_NOT_ALLOWED", NoRetry: true, Message: fmt.Sprintf(
 			"exec: program %q is not in the gateway's exec list (allowed: %s)", r.Program, allowed)}
 	}
+	dir := r.Cwd
+	if dir == "" {
+		dir = filepath.Dir(m.module.Path)
+	}
+	if m.env.BeforeProgram != nil {
+		m.env.BeforeProgram(ctx, int64(by.ref), by.number, dir)
+	}
 	run := ctx
 	if r.TimeoutMs > 0 {
 		var cancel context.CancelFunc
@@ -61,10 +68,7 @@ func (m *machine) exec(ctx context.Context, by attemptID, request []byte) (any, 
 	}
 	cmd := exec.CommandContext(run, r.Program, r.Args...)
 	cmd.WaitDelay = time.Second
-	cmd.Dir = r.Cwd
-	if cmd.Dir == "" {
-		cmd.Dir = filepath.Dir(m.module.Path)
-	}
+	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	for k, v := range h.options.Env {
 		cmd.Env = append(cmd.Env, k+"="+v)

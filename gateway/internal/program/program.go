@@ -317,6 +317,11 @@ type Env struct {
 	// machine, from any goroutine that this call waits for: so a turn that says much
 	// holds little.
 	HandOver func(ctx context.Context, ops []Op)
+	// BeforeProgram is called by a running attempt before it starts a program in dir
+	// that may change files there. It blocks until their state is on record, if dir is
+	// in a git work tree; ctx bounds the wait. nil: nothing is recorded. Safe from any
+	// goroutine but that of the engine.
+	BeforeProgram func(ctx context.Context, ref int64, number int, dir string)
 	Logger   *zap.Logger
 }
 

@@ -92,20 +92,22 @@ func (v *View) NodeCounts(runID string) (map[string]int, error) {
 	return counts, err
 }
 
-const attemptColumns = `node_id, iteration, attempt, state, started_at, finished_at, heartbeat_at, heartbeat, error, meta`
+const attemptColumns = `node_id, iteration, attempt, state, started_at, finished_at, heartbeat_at, heartbeat, error, meta, work_tree`
 
 func scanAttempt(r row) *Attempt {
 	return &Attempt{
 		NodeID: r.str(0), Iteration: r.int(1), Attempt: r.int(2), State: r.str(3), StartedAtMs: r.num(4),
 		FinishedAtMs: r.num(5), HeartbeatAtMs: r.num(6), Heartbeat: r.json(7), Error: r.json(8), Meta: r.json(9),
+		Tree: decoded[AttemptTree](r.json(10)),
 	}
 }
 
 const sqlUpsertAttempt = `INSERT INTO gateway_attempts (rid, node_id, iteration, attempt, state, started_at, finished_at,
-	heartbeat_at, heartbeat, error, meta) VALUES (?,?,?,?,?,?,?,?,?,?,?)
+	heartbeat_at, heartbeat, error, meta, work_tree) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 	ON CONFLICT (rid, node_id, iteration, attempt) DO UPDATE SET
 	state = excluded.state, started_at = excluded.started_at, finished_at = excluded.finished_at,
-	heartbeat_at = excluded.heartbeat_at, heartbeat = excluded.heartbeat, error = excluded.error, meta = excluded.meta`
+	heartbeat_at = excluded.heartbeat_at, heartbeat = excluded.heartbeat, error = excluded.error, meta = excluded.meta,
+	work_tree = coalesce(excluded.work_tree, work_tree)`
 
 // UpsertAttempt stores an attempt. ErrNotFound if there is no such run.
 func (tx *Tx) UpsertAttempt(runID string, a *Attempt) error {
@@ -114,7 +116,7 @@ func (tx *Tx) UpsertAttempt(runID string, a *Attempt) error {
 		return err
 	}
 	_, err = tx.write(sqlUpsertAttempt, rid, a.NodeID, a.Iteration, a.Attempt, a.State, a.StartedAtMs,
-		orNull(a.FinishedAtMs), orNull(a.HeartbeatAtMs), a.Heartbeat, a.Error, a.Meta)
+		orNull(a.FinishedAtMs), orNull(a.HeartbeatAtMs), a.Heartbeat, a.Error, a.Meta, encoded(a.Tree))
 	return err
 }
 

@@ -52,7 +52,8 @@ type Run struct {
 	CancelRequestedMs int64
 	PauseRequestedMs  int64
 	FailedChildren    json.RawMessage
-	Upstream          bool // a copy: an upstream executes the run, not the engine
+	Upstream          bool      // a copy: an upstream executes the run, not the engine
+	WorkTree          *WorkTree // nil: none of its programs ran in one; not to be changed in place
 }
 
 // Node is a row of the journal.
@@ -89,6 +90,7 @@ type Attempt struct {
 	Heartbeat     json.RawMessage
 	Error         json.RawMessage
 	Meta          json.RawMessage
+	Tree          *AttemptTree // nil: no program ran in a work tree. UpsertAttempt leaves a nil as it is
 }
 
 // Approval is a row of gateway_approvals.

@@ -82,6 +82,7 @@ func (k *runCache) updated(r *Run) {
 	row.Config, row.LastPosition, row.Generation, row.ContinuedTo = orEmpty(r.Config), r.LastPosition, r.Generation, r.ContinuedTo
 	row.StartedAtMs, row.FinishedAtMs, row.HeartbeatAtMs, row.Owner = r.StartedAtMs, r.FinishedAtMs, r.HeartbeatAtMs, r.Owner
 	row.CancelRequestedMs, row.PauseRequestedMs, row.FailedChildren = r.CancelRequestedMs, r.PauseRequestedMs, r.FailedChildren
+	row.WorkTree = r.WorkTree
 	k.put(row)
 }
 

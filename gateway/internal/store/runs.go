@@ -11,7 +11,7 @@ import (
 const runColumns = `rid, run_id, parent_run_id, parent_node_id, parent_iteration, depth, workflow_key, workflow_name,
 	version, status, queued, system, input, output, error, config, created_by, source, idempotency_key, launch_hash,
 	seed, seq_base, last_position, generation, continued_to, created_at, started_at, finished_at, heartbeat_at, owner,
-	cancel_requested_at, pause_requested_at, failed_children, upstream`
+	cancel_requested_at, pause_requested_at, failed_children, upstream, work_tree`
 
 // listColumns are runColumns for lists: without input and output, which may be large
 // and which no list shows.
@@ -30,6 +30,7 @@ func scanRun(r row) *Run {
 		CreatedAtMs: r.num(25), StartedAtMs: r.num(26), FinishedAtMs: r.num(27), HeartbeatAtMs: r.num(28),
 		Owner: r.str(29), CancelRequestedMs: r.num(30), PauseRequestedMs: r.num(31), FailedChildren: r.json(32),
 		Upstream: r.bool(33),
+		WorkTree: decoded[WorkTree](r.json(34)),
 	}
 }
 
@@ -70,7 +71,7 @@ func sourceOr(source string) string {
 const sqlUpdateRun = `UPDATE gateway_runs SET
 	version = ?, status = ?, queued = ?, output = ?, error = ?, config = ?, last_position = ?, generation = ?,
 	continued_to = ?, started_at = ?, finished_at = ?, heartbeat_at = ?, owner = ?, cancel_requested_at = ?,
-	pause_requested_at = ?, failed_children = ?
+	pause_requested_at = ?, failed_children = ?, work_tree = ?
 	WHERE rid = ?`
 
 // UpdateRun stores what may change of a run, found by RID: everything but its
@@ -81,7 +82,7 @@ func (tx *Tx) UpdateRun(r *Run) error {
 	err := tx.mustWrite(sqlUpdateRun,
 		r.Version, r.Status, r.Queued, r.Output, r.Error, orEmpty(r.Config), r.LastPosition, r.Generation,
 		orNull(r.ContinuedTo), orNull(r.StartedAtMs), orNull(r.FinishedAtMs), orNull(r.HeartbeatAtMs), orNull(r.Owner),
-		orNull(r.CancelRequestedMs), orNull(r.PauseRequestedMs), r.FailedChildren, r.RID)
+		orNull(r.CancelRequestedMs), orNull(r.PauseRequestedMs), r.FailedChildren, encoded(r.WorkTree), r.RID)
 	if err == nil {
 		tx.s.runs.updated(r)
 	}

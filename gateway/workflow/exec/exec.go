@@ -136,6 +136,7 @@ func (w *Workflow) exec(t workflow.Task, runID string, in Input) (any, error) {
 	}
 	out := &output{task: t, left: limit}
 	stdout, stderr := &pipe{to: out, name: "stdout"}, &pipe{to: out, name: "stderr"}
+	workflow.BeforeProgram(t, dir)
 	cmd := osexec.CommandContext(t, in.Program, in.Args...)
 	cmd.Dir = dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, w.Env...)

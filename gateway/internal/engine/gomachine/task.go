@@ -131,4 +131,11 @@ func (t *task) Usage(u workflow.Usage) {
 	}
 }
 
+// BeforeProgram implements what workflow.BeforeProgram asks for.
+func (t *task) BeforeProgram(dir string) {
+	if t.m.env.BeforeProgram != nil {
+		t.m.env.BeforeProgram(t, t.a.Ref, t.a.Number, dir)
+	}
+}
+
 var _ workflow.Task = (*task)(nil)
