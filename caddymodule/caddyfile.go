@@ -105,6 +105,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    max_abandoned_vms        <number>        # 8
 //	    durability               full|normal     # full
 //	    checkpoint               auto|external   # auto
+//	    work_trees               record|off      # record
 //	    adopt                                    # after restoring by other means
 //	    run_retention            <duration>      # never
 //

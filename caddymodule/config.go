@@ -118,6 +118,9 @@ type Engine struct {
 	Durability *string `json:"durability,omitempty"`
 	// "auto" (default) or "external", for Litestream.
 	Checkpoint *string `json:"checkpoint,omitempty"`
+	// "record" (default) or "off": whether the diffs of git work trees in which programs of
+	// tasks run can be had afterwards.
+	WorkTrees *string `json:"work_trees,omitempty"`
 	// The database was restored by other means: raise all numbers once.
 	Adopt bool `json:"adopt,omitempty"`
 	// Finished runs older than this are removed. Default: never.
@@ -160,6 +163,7 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 		{"runtime_command", e.RuntimeCommand, &s.RuntimeCommand},
 		{"durability", e.Durability, &s.Durability},
 		{"checkpoint", e.Checkpoint, &s.Checkpoint},
+		{"work_trees", e.WorkTrees, &s.WorkTrees},
 	}
 	for _, t := range texts {
 		if t.from == nil {

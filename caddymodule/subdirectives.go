@@ -37,6 +37,7 @@ func init() {
 		"workspace_root": {read: text(func(h *Handler) **string { return &h.WorkspaceRoot })},
 		"durability":     {read: oneOf(func(h *Handler) **string { return &h.Durability }, "full", "normal")},
 		"checkpoint":     {read: oneOf(func(h *Handler) **string { return &h.Checkpoint }, "auto", "external")},
+		"work_trees":     {read: oneOf(func(h *Handler) **string { return &h.WorkTrees }, "record", "off")},
 		"adopt":          {read: bare(func(h *Handler) *bool { return &h.Adopt })},
 
 		"auth":        {read: readAuth},

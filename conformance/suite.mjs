@@ -12,6 +12,7 @@ import "./tests/streams.mjs";
 import "./tests/restart.mjs";
 import "./tests/facts.mjs";
 import "./tests/control.mjs";
+import "./tests/diffs.mjs";
 import "./tests/rest.mjs";
 import "./tests/http.mjs";
 

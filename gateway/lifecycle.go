@@ -14,6 +14,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/worktree"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -89,13 +90,15 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	if err = run.dropBundles(ctx, e.workflows.hash); err != nil {
 		return nil, err
 	}
+	run.trees = worktree.New(worktree.Options{})
 	run.engine = engine.New(engine.Options{
+		Trees: recordedTrees{run.trees, g},
 		Store: run.store, Logger: g.logger.Named("engine"), MaxVMs: s.MaxVMs, Owner: owner,
 		MaxEventBytes: s.MaxEventBytes, MaxEvents: s.MaxRunEvents, MaxQueued: s.MaxQueuedRuns, Load: run.oldWorkflows,
 	})
 	run.openCrons()
 	run.router = rpc.New(run.withRegistries(rpc.Deps{
-		Engine: run.engine, Store: run.store, Logger: g.logger.Named("rpc"), Identity: run.identity,
+		Engine: run.engine, Store: run.store, Logger: g.logger.Named("rpc"), Identity: run.identity, Diffs: run.trees,
 		Observe: g.metrics.called, Counters: g.metrics.counters(),
 		CronsChanged: run.crons.Changed,
 	}))
@@ -191,6 +194,11 @@ func (r *running) shut(ctx context.Context) error {
 	}
 	if r.router != nil {
 		r.router.Close()
+	}
+	if r.trees != nil {
+		if err := r.trees.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("remove git's indexes: %w", err))
+		}
 	}
 	if w := r.tokens.Swap((*auth.Watcher)(nil)); w != nil {
 		if err := w.Close(); err != nil {

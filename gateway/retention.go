@@ -29,6 +29,9 @@ func (r *running) startRetention() {
 					r.logger.Error("removing old runs", zap.Error(err))
 				}
 			}
+			if err := r.forgetTrees(r.ctx); err != nil && r.ctx.Err() == nil {
+				r.logger.Error("removing what git keeps of old runs", zap.Error(err))
+			}
 			select {
 			case <-tick.C:
 			case <-r.ctx.Done():

@@ -19,6 +19,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/internal/sse"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/worktree"
 	"github.com/smithersai/caddy-smithers/gateway/internal/wsconn"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -36,6 +37,7 @@ type running struct {
 	dbPath    string // of the settings; the store's when no other program owns that
 	scripts   *scripts
 	processes *hosts
+	trees     *worktree.Git
 	engine    *engine.Engine
 	router    *rpc.Router
 	api       api

@@ -92,6 +92,7 @@ type Settings struct {
 	Durability      string        // "full" (default) or "normal"
 	Checkpoint      string        // "auto" (default) or "external" (Litestream)
 	Adopt           bool          // the database was restored by other means: raise the numbers once
+	WorkTrees       string        // "record" (default) or "off": what programs of tasks do to git work trees
 	WorkspaceRoot   string        // identity.workspaceRoot; "": folder of Module
 	RunRetention    time.Duration // 0: keep finished runs for ever
 

@@ -147,6 +147,7 @@ func TestValidate(t *testing.T) {
 		"max_vms is 32768":              func(s *Settings) { s.MaxVMs = 32768 },
 		"no workflow could run":         func(s *Settings) { s.VMMemoryTotal = s.VMMemory - 1 },
 		"max_abandoned_vms is 0":        func(s *Settings) { s.MaxAbandonedVMs = 0 },
+		`work_trees is "on"`:            func(s *Settings) { s.WorkTrees = "on" },
 		`durability is "fast"`:          func(s *Settings) { s.Durability = "fast" },
 		`checkpoint is ""`:              func(s *Settings) { s.Checkpoint = "" },
 		`compiled workflow "x"`:         func(s *Settings) { s.GoWorkflows = map[string]GoWorkflow{"x": {}} },

@@ -49,6 +49,7 @@ func DefaultSettings() Settings {
 		RuntimeStartLimit: DefaultRuntimeStart,
 		Durability:        "full",
 		Checkpoint:        "auto",
+		WorkTrees:         "record",
 	}
 }
 
@@ -99,6 +100,7 @@ var fields = []field{
 	{"durability", func(s *Settings) any { return s.Durability }},
 	{"checkpoint", func(s *Settings) any { return s.Checkpoint }},
 	{"adopt", func(s *Settings) any { return s.Adopt }},
+	{"work_trees", func(s *Settings) any { return s.WorkTrees }},
 	{"workspace_root", func(s *Settings) any { return s.WorkspaceRoot }},
 	{"run_retention", func(s *Settings) any { return s.RunRetention }},
 	{"auth", func(s *Settings) any { return s.Auth.fingerprint() }},
@@ -196,6 +198,9 @@ func (s Settings) Validate() error {
 	}
 	if s.Checkpoint != "auto" && s.Checkpoint != "external" {
 		bad("checkpoint is %q: allowed are auto and external", s.Checkpoint)
+	}
+	if s.WorkTrees != "record" && s.WorkTrees != "off" {
+		bad("work_trees is %q: allowed are record and off", s.WorkTrees)
 	}
 	if err := s.Auth.validate(); err != nil {
 		errs = append(errs, err)

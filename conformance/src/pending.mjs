@@ -9,8 +9,6 @@ export const pending = {
   rewindRun: inspection,
   streamDevTools: inspection,
   getDevToolsSnapshot: inspection,
-  getNodeDiff: inspection,
-  getRunDiff: inspection,
   "runs.diff": inspection,
   "frames.list": inspection,
   "frames.get": inspection,

@@ -79,6 +79,11 @@ export function register(gateway) {
     });
     await ctx.approval("gate", { title: "Enough?" });
   });
+  gateway.register("writer", async (ctx) => {
+    const sh = (script) => exec("sh", ["-c", script], { cwd: ctx.input.dir });
+    await ctx.task("w1", () => sh("echo changed >> a.txt; printf 'one\\n' > new.txt"));
+    await ctx.task("w2", () => sh("printf '\\000\\001\\002\\003\\377' > bin.dat; rm a.txt"));
+  });
   gateway.register("measured", async (ctx) => {
     await ctx.task("ask", async ({ usage, heartbeat }) => {
       heartbeat({ percent: 50 });

@@ -43,6 +43,8 @@ const (
 	MethodStreamRunEvents = "streamRunEvents"
 	MethodStreamDevTools  = "streamDevTools"
 	MethodGetNodeOutput   = "getNodeOutput"
+	MethodGetNodeDiff     = "getNodeDiff"
+	MethodGetRunDiff      = "getRunDiff"
 	MethodCronRun         = "cronRun"
 	MethodRewindRun       = "rewindRun"
 	MethodRetryTask       = "retryTask"
@@ -71,8 +73,8 @@ var methods = []Method{
 	{Name: MethodStreamDevTools, Scope: ScopeObservabilityRead, WSOnly: true, Catalogued: true},
 	{Name: "getDevToolsSnapshot", Scope: ScopeObservabilityRead, Catalogued: true},
 	{Name: MethodGetNodeOutput, Legacy: []string{"devtools.getNodeOutput"}, Scope: ScopeRunRead, Catalogued: true},
-	{Name: "getNodeDiff", Legacy: []string{"devtools.getNodeDiff"}, Scope: ScopeRunRead, Catalogued: true},
-	{Name: "getRunDiff", Scope: ScopeRunRead, Catalogued: true},
+	{Name: MethodGetNodeDiff, Legacy: []string{"devtools.getNodeDiff"}, Scope: ScopeRunRead, Catalogued: true},
+	{Name: MethodGetRunDiff, Scope: ScopeRunRead, Catalogued: true},
 	{Name: "whatHappened", Scope: ScopeRunRead, Catalogued: true},
 	{Name: "cronList", Legacy: []string{"cron.list"}, Scope: ScopeCronRead, Catalogued: true},
 	{Name: "cronCreate", Legacy: []string{"cron.add"}, Scope: ScopeCronWrite, Catalogued: true},

@@ -322,7 +322,7 @@ type Env struct {
 	// in a git work tree; ctx bounds the wait. nil: nothing is recorded. Safe from any
 	// goroutine but that of the engine.
 	BeforeProgram func(ctx context.Context, ref int64, number int, dir string)
-	Logger   *zap.Logger
+	Logger        *zap.Logger
 }
 
 // Machine executes one run's workflow function. The engine calls its methods from

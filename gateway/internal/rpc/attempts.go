@@ -16,11 +16,15 @@ func (r *Router) attemptRow(runID string, a *store.Attempt, n *store.Node) wire.
 	if len(meta) == 0 {
 		meta = attemptMeta(n)
 	}
-	return wire.AttemptRow{
+	row := wire.AttemptRow{
 		RunID: runID, NodeID: a.NodeID, Iteration: a.Iteration, Attempt: a.Attempt, State: a.State,
 		StartedAtMs: a.StartedAtMs, FinishedAtMs: optionalMs(a.FinishedAtMs), HeartbeatAtMs: optionalMs(a.HeartbeatAtMs),
 		HeartbeatDataJSON: optionalText(a.Heartbeat), ErrorJSON: r.scrub.failureText(a.Error), MetaJSON: optionalText(meta),
 	}
+	if t := a.Tree; t != nil {
+		row.JJPointer, row.JJCwd = optional(t.After), optional(r.shownRoot(t.Root))
+	}
+	return row
 }
 
 // attemptsList answers newest first for one node and oldest first for a whole run.

@@ -72,6 +72,8 @@ type Deps struct {
 	Identity func() wire.Identity
 	// Workspace is the folder whose .smithers/prompts are listed; may be nil or give "".
 	Workspace func() string
+	// Diffs compares what was captured of work trees; nil: nothing was.
+	Diffs Diffs
 	// Accounts and Usage are the files of the accounts of model providers and of what
 	// is used of them; "": there are none. They are read for every call.
 	Accounts, Usage string
@@ -99,6 +101,7 @@ type Router struct {
 	now      func() time.Time
 	handlers map[string]handler // by canonical name
 	slots    chan struct{}
+	diffs    chan struct{}
 	hello    *helloCache
 	told     told
 	scrub    scrubber
@@ -106,7 +109,7 @@ type Router struct {
 
 // New returns a router.
 func New(deps Deps) *Router {
-	r := &Router{deps: deps, now: deps.Now, slots: make(chan struct{}, MaxInFlight)}
+	r := &Router{deps: deps, now: deps.Now, slots: make(chan struct{}, MaxInFlight), diffs: make(chan struct{}, maxDiffs)}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -128,6 +131,8 @@ func New(deps Deps) *Router {
 		wire.MethodListNodeStates:  r.listNodeStates,
 		wire.MethodStreamRunEvents: r.streamRunEvents,
 		wire.MethodGetNodeOutput:   r.getNodeOutput,
+		wire.MethodGetNodeDiff:     r.getNodeDiff,
+		wire.MethodGetRunDiff:      r.getRunDiff,
 		wire.MethodHealth:          r.health,
 		wire.MethodCronList:        r.cronList,
 		wire.MethodCronCreate:      r.cronCreate,

@@ -31,6 +31,9 @@ func (r *Router) row(run *store.Run) wire.RunRow {
 		WorkflowKey:         run.WorkflowKey,
 		System:              &system,
 	}
+	if t := run.WorkTree; t != nil {
+		row.VcsType, row.VcsRoot, row.VcsRevision = optional("git"), optional(r.shownRoot(t.Root)), optional(t.Revision)
+	}
 	if run.Status == wire.RunRunning {
 		row.HeartbeatAtMs = optionalMs(run.HeartbeatAtMs)
 		row.RuntimeOwnerID = optional(run.Owner)
