@@ -67,6 +67,9 @@ var timed = map[string]string{
 	"gateway/internal/upstream/host/process_unix.go": "not: pipes and the end of another program, which the system has",
 	"gateway/internal/upstream/host/supervise.go":    "TestPausesGrowAndBeginAgain TestStatusWhileDown",
 
+	"gateway/internal/worktree/capture.go": "TestWaitingIsBounded",
+	"gateway/internal/worktree/diff.go":    "TestWaitingIsBounded",
+
 	"gateway/internal/wsconn/close.go":    "TestCutOffPeerIsReadOnForAWhile",
 	"gateway/internal/wsconn/connect.go":  "TestHelloEndsWithItsTime",
 	"gateway/internal/wsconn/netconn.go":  "TestWriteTimeoutCountsFromTheLastByte",

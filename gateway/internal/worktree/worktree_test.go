@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -323,6 +324,33 @@ func TestSlowGit(t *testing.T) {
 	g.program = "git"
 	now = now.Add(rest)
 	capture(t, g, r)
+}
+
+// Whoever waits for others waits for as long as his own call may take.
+func TestWaitingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGit(t, Options{})
+		began := time.Now()
+		tree, err := g.tree("/repo")
+		require.NoError(t, err)
+		tree.busy <- struct{}{}
+		_, err = g.Capture(t.Context(), "/repo", "run-1")
+		require.EqualError(t, err, "other captures of the work tree took too long: context deadline exceeded")
+		require.Equal(t, CaptureTime, time.Since(began))
+		<-tree.busy
+
+		for range maxProcesses {
+			g.processes <- struct{}{}
+		}
+		began = time.Now()
+		_, err = g.Diff(t.Context(), "/repo", "a", "b", limit)
+		require.EqualError(t, err, "git diff-tree took too long: context deadline exceeded")
+		require.Equal(t, DiffTime, time.Since(began))
+		_, err = g.Capture(t.Context(), "/repo", "run-1")
+		require.EqualError(t, err, "git rev-parse took too long: context deadline exceeded")
+		_, err = g.Capture(t.Context(), "/repo", "run-1")
+		require.EqualError(t, err, "an earlier capture of the work tree took longer than 15s; the next is tried in 5m0s")
+	})
 }
 
 func TestReasonsComeFromGit(t *testing.T) {
