@@ -35,7 +35,7 @@ func Lines(st *store.Store, runID string) ([]string, error) {
 }
 
 // CheckNumbers returns an error unless every number of an ended run's log exists
-// once, without gaps, and the run's end was told once.
+// once, without gaps, and the run's end was told once: again after a retry.
 func CheckNumbers(st *store.Store, runID string) error {
 	events, err := Events(st, runID)
 	if err != nil {
@@ -46,8 +46,11 @@ func CheckNumbers(st *store.Store, runID string) error {
 		if ev.LogSeq != int64(i) {
 			return fmt.Errorf("event %d of %s has log number %d", i, runID, ev.LogSeq)
 		}
-		if ev.Name == wire.EventRunCompleted {
+		switch {
+		case ev.Name == wire.EventRunCompleted:
 			ends++
+		case ev.Type == wire.TypeTaskRetryRequested && ends == 1:
+			ends = 0
 		}
 		if ev.Seq == 0 {
 			continue

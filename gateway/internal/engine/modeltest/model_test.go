@@ -181,6 +181,12 @@ func (m *model) cancel(r *modelRun) {
 	m.end(r, wire.RunCancelled, "")
 }
 
+// retry does the task that a run has failed at again, with all its retries.
+func (m *model) retry(r *modelRun) {
+	r.status, r.tries, r.until, r.open = "", 0, 0, true
+	m.settle(r)
+}
+
 // nextDeadline is the earliest moment at which something happens by itself.
 func (m *model) nextDeadline() int64 {
 	var next int64

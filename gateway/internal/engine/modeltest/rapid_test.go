@@ -43,6 +43,7 @@ func TestEngineAgreesWithTheModel(t *testing.T) {
 			"cancel":  a.cancel,
 			"pause":   a.pause,
 			"resume":  a.resume,
+			"retry":   a.retry,
 			"crash":   func(*rapid.T) { h.crash(); h.open() },
 			"stop":    func(*rapid.T) { h.stop(); h.open() },
 		})
@@ -231,4 +232,19 @@ func (a *actions) resume(t *rapid.T) {
 	a.h.must(err)
 	r.paused = false
 	a.m.settle(r)
+}
+
+// retry asks for the task that has failed its run to be done again.
+func (a *actions) retry(t *rapid.T) {
+	r := a.pick(t, func(r *modelRun) bool { return r.status == wire.RunFailed && r.plan[r.at].Kind == stepTask })
+	name := node(r.at)
+	err := a.insist(t, func(ctx context.Context) error {
+		_, err := a.h.e.RetryTask(ctx, engine.RetryTask{RunID: r.id, NodeID: name})
+		return err
+	})
+	if !isCode(err, wire.CodeRunActive) { // asked again after a crash, while it works
+		a.h.must(err)
+	}
+	delete(a.least, r.id+"/"+name)
+	a.m.retry(r)
 }
