@@ -34,6 +34,10 @@ func TestManyReloads(t *testing.T) {
 	}
 	took := time.Since(begin)
 	require.Equal(t, float64(sockets), gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`))
+	for name, want := range map[string]int{"streams_active": sockets + streams, "up": 1, "workflows": 1, "vms_abandoned": 0, "connections_pre_auth": 0} {
+		require.Equal(t, float64(want), gauge(t, c, "smithers_gateway_"+name), name)
+	}
+	require.LessOrEqual(t, gauge(t, c, "smithers_gateway_runs_live"), float64(runs))
 	slack := reloads / 4 // a leak of one a reload shows
 	last := c.calm()
 	// Servers of former configs wait for their streams for as long as the grace period
@@ -55,7 +59,9 @@ func TestManyReloads(t *testing.T) {
 			require.NoError(t, w.socket.Close())
 		}
 	}
-	c.p.Wait("the gauge to fall to 0", func() bool { return gauge(t, c, `smithers_gateway_connections_active{transport="ws"}`) == 0 })
+	for _, name := range []string{`connections_active{transport="ws"}`, "streams_active", "runs_live", "runs_queued", "task_attempts"} {
+		c.p.Wait(name+" to fall to 0", func() bool { return gauge(t, c, "smithers_gateway_"+name) == 0 })
+	}
 	for _, line := range c.p.Errors() {
 		// Caddy waits for open streams as long as the grace period says, and says so.
 		if !strings.Contains(line, "server graceful shutdown") {

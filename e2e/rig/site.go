@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,11 +126,17 @@ http://127.0.0.1:%d {
 // AdminSocket is where a config of Caddyfile has its admin API.
 func (s *Site) AdminSocket() string { return s.Path("admin.sock") }
 
-// FreePort is a port of loopback that nobody listens on.
+// FreePort is a port that nobody listens on, below those that the system gives to
+// outgoing connections: one of these could take it before the gateway does.
 func FreePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	for {
+		port := 10_000 + rand.IntN(20_000) //nolint:gosec // no secret
+		ln, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+		if err == nil {
+			require.NoError(t, ln.Close())
+			return port
+		}
+		require.ErrorIs(t, err, syscall.EADDRINUSE)
+	}
 }
