@@ -128,7 +128,8 @@ async function start(config) {
 
 // takeOver continues runs that a process left behind when it ended. Such a run still
 // names its owner, and the engine waits half a minute before it believes that a
-// silent owner is gone; here it is known.
+// silent owner is gone; here it is known. Runs whose wait is over, but that nobody woke,
+// go on, too.
 async function takeOver(gateway, config) {
   const seen = new Set();
   const keys = new Set(gateway.workflows.keys());
@@ -136,31 +137,80 @@ async function takeOver(gateway, config) {
     const adapter = gateway.adapterForWorkflow(workflow);
     if (seen.has(adapter)) continue;
     seen.add(adapter);
-    for (const run of await adapter.listRuns(1000, "running")) {
-      if (gateway.activeRuns.has(run.runId) || !left(run)) continue;
-      try {
-        await adapter.updateRun(run.runId, { heartbeatAtMs: null, runtimeOwnerId: null });
-        await gateway.resumeRunIfNeeded(run.runId, gateway.resolveRunWorkflowKey(run, keys, key), adapter, {
-          triggeredBy: "gateway",
-          role: "system",
-          scopes: ["*"],
-        });
-        report("resumed", { runId: run.runId });
-      } catch (error) {
-        console.error(`run ${run.runId} cannot be continued:`, error);
-      }
+    const list = (status) => adapter.listRuns(1000, status);
+    const idle = (run) => !gateway.activeRuns.has(run.runId);
+    for (const run of await list("running")) {
+      if (idle(run) && left(run, config) && !(await hasLivingParent(adapter, run))) await goOn(gateway, adapter, keys, key, run);
+    }
+    for (const run of await list("waiting-approval")) {
+      const open = await adapter.listPendingApprovals(run.runId);
+      if (idle(run) && open.length === 0) await goOn(gateway, adapter, keys, key, run);
+    }
+    for (const run of await list("waiting-event")) {
+      if (idle(run) && (await hasMissedSignal(adapter, run))) await goOn(gateway, adapter, keys, key, run);
     }
   }
-  function left(run) {
-    const pid = Number(/^pid:(\d+):/.exec(run.runtimeOwnerId ?? "")?.[1]);
-    if (!pid) return run.runtimeOwnerId === null && Date.now() - (run.heartbeatAtMs ?? 0) > 30_000;
-    if (pid === process.pid || config.dead.includes(pid)) return true;
-    try {
-      process.kill(pid, 0);
-      return false;
-    } catch (error) {
-      return error.code === "ESRCH";
+}
+
+// hasMissedSignal says that a run waits for a signal that has come: just before the wait
+// began, or just before a process ended. The engine looks for it when the run goes on.
+const tried = new Set();
+
+async function hasMissedSignal(adapter, run) {
+  for (const node of await adapter.listNodes(run.runId)) {
+    if (node.state !== "waiting-event") continue;
+    for (const attempt of await adapter.listAttempts(run.runId, node.nodeId, node.iteration ?? 0)) {
+      const wait = attempt.state === "waiting-event" ? JSON.parse(attempt.metaJson ?? "{}").waitForEvent : undefined;
+      if (wait === undefined) continue;
+      const signals = await adapter.listSignals(run.runId, { signalName: wait.signalName });
+      const seq = wait.resolvedSignalSeq ?? signals.findLast((s) => (s.correlationId ?? null) === (wait.correlationId ?? null))?.seq;
+      if (seq === undefined || seq === null) continue;
+      const once = [run.runId, node.nodeId, node.iteration, attempt.attempt, seq].join("\n");
+      if (tried.has(once)) continue; // it was no help before
+      if (tried.size > 10_000) tried.clear();
+      tried.add(once);
+      return true;
     }
+  }
+  return false;
+}
+
+// hasLivingParent says that a run goes on when the run that began it does.
+async function hasLivingParent(adapter, run) {
+  const parent = run.parentRunId ? await adapter.getRun(run.parentRunId) : undefined;
+  return parent !== undefined && !["finished", "failed", "cancelled", "continued"].includes(parent.status);
+}
+
+async function goOn(gateway, adapter, keys, key, run) {
+  try {
+    if (run.status === "running") await adapter.updateRun(run.runId, { heartbeatAtMs: null, runtimeOwnerId: null });
+    await gateway.resumeRunIfNeeded(run.runId, gateway.resolveRunWorkflowKey(run, keys, key), adapter, {
+      triggeredBy: "gateway",
+      role: "system",
+      scopes: ["*"],
+    });
+    report("resumed", { runId: run.runId });
+  } catch (error) {
+    console.error(`run ${run.runId} cannot be continued:`, error);
+  }
+}
+
+// SILENT_MS is after how long without a heartbeat the number of an owner's process is
+// taken to mean another process by now. Owners write one every second.
+const SILENT_MS = 60_000;
+
+// left says that nobody executes a run that is said to run.
+function left(run, config) {
+  const pid = Number(/^pid:(\d+):/.exec(run.runtimeOwnerId ?? "")?.[1]);
+  const silent = Date.now() - (run.heartbeatAtMs ?? 0) > SILENT_MS;
+  if (!pid) return silent;
+  if (pid === process.pid) return (run.heartbeatAtMs ?? 0) < performance.timeOrigin; // of a process before this one
+  if (config.dead.includes(pid) || silent) return true;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return error.code === "ESRCH";
   }
 }
 
@@ -175,6 +225,9 @@ function retire(gateway) {
   };
   look();
 }
+
+const TAKE_OVER_EVERY_MS = 10_000;
+const complain = (error) => console.error("taking over runs:", error);
 
 async function obey(gateway, config, line) {
   const { command, pids } = JSON.parse(line);
@@ -200,8 +253,9 @@ async function main() {
         config.dead ??= [];
         start(config).then((g) => {
           gateway = g;
+          setInterval(() => takeOver(gateway, config).catch(complain), TAKE_OVER_EVERY_MS).unref();
           return takeOver(gateway, config);
-        }).catch((error) => (stage === "run" ? console.error("taking over runs:", error) : fail(error)));
+        }).catch((error) => (stage === "run" ? complain(error) : fail(error)));
       } else if (gateway !== undefined) {
         obey(gateway, config, line).catch((error) => console.error("command of the supervisor:", error));
       }

@@ -63,7 +63,9 @@ func TestWhichRuntime(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoRuntime)
 	require.ErrorContains(t, err, `runtime_command is "no-such-bun"`)
 
-	for _, place := range []string{"path/bun", "node_modules/.bin/bun", "a/b/node_modules/.bin/bun"} { // each comes before the last
+	platform, err := filepath.Rel(dir, candidates(filepath.Join(dir, "a", "b", "node_modules"))[0])
+	require.NoError(t, err)
+	for _, place := range []string{"path/bun", "node_modules/.bin/bun", "a/b/node_modules/.bin/bun", platform} { // each comes before the last
 		want := put(filepath.Join(dir, filepath.FromSlash(place)))
 		got, err := findRuntime("", module)
 		require.NoError(t, err)
