@@ -48,11 +48,11 @@ http://127.0.0.1:%d {
 
 // house is a gateway under attack, with the client that must not suffer.
 type house struct {
-	t     *testing.T
-	s     *rig.Site
-	p     *rig.Process // calls as the attacker, who has a token too
-	good  *neighbour
-	stats []string
+	t      *testing.T
+	s      *rig.Site
+	p      *rig.Process // calls as the attacker, who has a token too
+	good   *neighbour
+	before *service // of the neighbour; nil: not measured yet
 }
 
 func newHouse(t *testing.T, extra string) *house {

@@ -169,9 +169,12 @@ const (
 // beside runs an attack and holds the neighbour's service before, during and after.
 func (h *house) beside(attack func()) {
 	h.t.Helper()
-	before := h.good.over(time.Second, nil)
-	during := h.good.over(0, attack)
-	after := h.good.over(time.Second, nil)
+	if h.before == nil {
+		s := h.good.over(time.Second, nil)
+		h.before = &s
+	}
+	before, during := *h.before, h.good.over(0, attack)
+	after := h.good.over(300*time.Millisecond, nil)
 	h.t.Logf("before: %s; during: %s; after: %s", before, during, after)
 	for name, s := range map[string]service{"during": during, "after": after} {
 		require.LessOrEqual(h.t, s.readP99, max(floor, factor*before.readP99), "reads %s the attack", name)

@@ -19,6 +19,7 @@ const (
 	codeDepth          = "CHILD_RUN_DEPTH"
 	codeQueueFull      = "RUN_QUEUE_FULL"
 	codeFamily         = "CHILD_RUN_LIMIT"
+	codeTooLarge       = "OUTPUT_TOO_LARGE"
 	codeEvents         = "RUN_EVENT_LIMIT"
 	codeBadRequest     = "INVALID_NODE"
 )

@@ -18,6 +18,8 @@ func (r *run) finish(o *program.Outcome) {
 		r.continueAsNew(o.Continue)
 	case o.Err != nil:
 		r.fail(runFailure(o.Err))
+	case checkSize(len(o.Value), "result of the run") != nil:
+		r.fail(checkSize(len(o.Value), "result of the run"))
 	default:
 		failed := r.toleratedFailures()
 		r.conclude(wire.RunFinished, func(u *unit, now int64) error {

@@ -4,12 +4,25 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 )
+
+// maxValueBytes bounds what a task or a run returns, as JSON. It is kept, replayed and
+// sent as a whole.
+const maxValueBytes = 16 << 20
+
+func checkSize(size int, what string) *program.Failure {
+	if size <= maxValueBytes {
+		return nil
+	}
+	return &program.Failure{Name: "Error", Code: codeTooLarge, NoRetry: true, Message: fmt.Sprintf(
+		"the %s has %d bytes; at most %d are kept: store it elsewhere and return where", what, size, maxValueBytes)}
+}
 
 // checkSchema validates a value against a JSON schema (2020-12 unless it says
 // otherwise). nil means that it fits or that there is no schema. References to

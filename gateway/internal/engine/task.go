@@ -124,6 +124,9 @@ func (r *run) attemptEnd(op program.AttemptEnd) {
 
 func (r *run) attemptEnded(n *node, op program.AttemptEnd) {
 	if op.Err == nil {
+		op.Err = checkSize(len(op.Value), "result of the task")
+	}
+	if op.Err == nil {
 		if f := checkSchema(n.opt.Task.Output, op.Value, program.CodeInvalidOutput, "result of the task"); f != nil {
 			op.Err = f
 		}

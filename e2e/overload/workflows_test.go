@@ -1,0 +1,88 @@
+package overload
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/e2e/rig"
+	"github.com/smithersai/caddy-smithers/internal/client"
+)
+
+func asClientError(err error, to **client.Error) bool { return errors.As(err, to) }
+
+// fails waits for runs to fail and holds that their errors say why.
+func (h *house) fails(workflow string, runs int, codes ...string) {
+	h.t.Helper()
+	for i := range runs {
+		require.NoError(h.t, h.launch(workflow, fmt.Sprintf("%s-%d", workflow, i)))
+	}
+	for i := range runs {
+		run := h.p.Status(fmt.Sprintf("%s-%d", workflow, i), "failed")
+		text := rig.Text(run.ErrorJSON)
+		found := false
+		for _, code := range codes {
+			found = found || strings.Contains(text, code)
+		}
+		require.True(h.t, found, "%s failed with %s, not with %v", workflow, text, codes)
+	}
+}
+
+// TestHostileWorkflows runs several of each kind beside the well-behaved client, whose
+// own runs need the same script engine.
+func TestHostileWorkflows(t *testing.T) {
+	h := newHouse(t, "max_run_events 2000")
+	for _, tc := range []struct {
+		workflow string
+		runs     int
+		codes    []string
+	}{
+		{"loops", 8, []string{"TIME_LIMIT"}},
+		{"loops-outside", 8, []string{"TIME_LIMIT"}},
+		{"swallows", 4, []string{"TIME_LIMIT"}},
+		{"prints", 4, []string{"TIME_LIMIT"}},
+		{"allocates", 8, []string{"MEMORY_LIMIT", "out of memory"}},
+		{"logs", 4, []string{"RUN_EVENT_LIMIT"}},
+		{"nodes", 1, []string{"RUN_EVENT_LIMIT", "continueAsNew"}},
+		{"nests", 2, []string{"CHILD_RUN_FAILED"}},
+		{"never-heartbeats", 4, []string{"HEARTBEAT", "heartbeat"}},
+		{"never-ends", 4, []string{"TIMEOUT", "imeout", "timed out"}},
+		{"never-asks", 4, []string{"WORKFLOW_STALLED"}},
+	} {
+		t.Run(tc.workflow, func(t *testing.T) {
+			h.t = t
+			h.beside(func() { h.fails(tc.workflow, tc.runs, tc.codes...) })
+		})
+	}
+	require.Less(t, h.p.Usage().RSS, int64(1<<30))
+	require.Less(t, len(h.p.Log.String()), 16<<20, "the log has a bound, too")
+}
+
+// TestRunsThatMultiply: every run launches eight more of itself.
+func TestRunsThatMultiply(t *testing.T) {
+	h := newHouse(t, "max_queued_runs 200")
+	h.beside(func() {
+		require.NoError(t, h.launch("spawns", "bomb"))
+		h.p.Wait("the queue to be full", func() bool { return h.metric("smithers_gateway_runs_queued") >= 150 })
+		require.NoError(t, h.p.Call(t.Context(), "cancelRun", map[string]any{"runId": "bomb"}, nil))
+	})
+	h.p.Wait("the family to be gone", func() bool { return h.metric("smithers_gateway_runs_queued") == 0 })
+}
+
+// TestMachinesThatCannotBeStopped: a built-in function that sees no interrupt is given
+// up, said so, and the process goes on.
+func TestMachinesThatCannotBeStopped(t *testing.T) {
+	h := newHouse(t, "max_abandoned_vms 4")
+	h.beside(func() {
+		h.fails("ignores", 2, "VM_ABANDONED", "ABANDONED", "could not be stopped")
+		_, health, err := h.p.Get(t.Context(), "/health")
+		require.NoError(t, err)
+		if h.metric("smithers_gateway_vms_abandoned") > 0 {
+			require.Contains(t, string(health), "could not be stopped")
+		}
+	})
+	h.p.Wait("the functions to end by themselves", func() bool { return h.metric("smithers_gateway_vms_abandoned") == 0 })
+}
