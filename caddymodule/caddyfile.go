@@ -108,6 +108,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    work_trees               record|off      # record
 //	    adopt                                    # after restoring by other means
 //	    run_retention            <duration>      # never
+//	    audit_retention          <duration>      # never
 //
 //	    # this site
 //	    prefix           <path>

@@ -13,7 +13,7 @@ import (
 func init() {
 	for _, command := range []caddycmd.Command{
 		serveCommand(), tokenCommand(), backupCommand(), restoreCommand(), moduleCommand(), healthCommand(),
-		runsCommand(), callCommand(),
+		runsCommand(), callCommand(), auditCommand(),
 	} {
 		caddycmd.RegisterCommand(command)
 	}

@@ -125,6 +125,8 @@ type Engine struct {
 	Adopt bool `json:"adopt,omitempty"`
 	// Finished runs older than this are removed. Default: never.
 	RunRetention *caddy.Duration `json:"run_retention,omitempty"`
+	// Entries of the audit table older than this are removed. Default: never.
+	AuditRetention *caddy.Duration `json:"audit_retention,omitempty"`
 }
 
 // Site holds the settings of one site.
@@ -210,6 +212,7 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 	setAs(&s.VMTime, e.VMTime)
 	setAs(&s.RunRetention, e.RunRetention)
 	setAs(&s.RuntimeStartLimit, e.RuntimeStartLimit)
+	setAs(&s.AuditRetention, e.AuditRetention)
 
 	setAs(&s.MaxStreamLagBytes, e.MaxStreamLagBytes)
 	setAs(&s.RingBytes, e.RingBytes)

@@ -58,6 +58,8 @@ func init() {
 
 		"run_retention": {read: duration(func(h *Handler) **caddy.Duration { return &h.RunRetention }, true)},
 
+		"audit_retention": {read: duration(func(h *Handler) **caddy.Duration { return &h.AuditRetention }, true)},
+
 		"event_window":             {read: count(func(h *Handler) **int { return &h.EventWindow })},
 		"max_connections":          {read: count(func(h *Handler) **int { return &h.MaxConnections })},
 		"max_pre_auth":             {read: count(func(h *Handler) **int { return &h.MaxPreAuth })},

@@ -1,6 +1,9 @@
 package gateway
 
-import "context"
+import (
+	"context"
+	"path/filepath"
+)
 
 // Backup copies the database of the running gateway to dest while it works, as
 // BackupFile does. Progress, which may be nil, is told of pages copied and pages in all.
@@ -13,5 +16,9 @@ func (g *Gateway) Backup(ctx context.Context, dest string, progress func(done, t
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(run.ctx, cancel)()
-	return BackupFile(ctx, run.dbPath, dest, progress)
+	if err := BackupFile(ctx, run.dbPath, dest, progress); err != nil {
+		return err
+	}
+	run.audit(ctx, "backup", map[string]any{"file": filepath.Base(dest)})
+	return nil
 }

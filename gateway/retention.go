@@ -10,35 +10,63 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 )
 
-// Retention looks for runs that are due this often, and for so many at a time.
+// Retention looks for what is due this often, or more often if the setting is shorter,
+// and for so many at a time.
 const (
-	retentionEvery = time.Minute
-	retentionBatch = 100
+	retentionEvery  = time.Minute
+	retentionLeast  = time.Second
+	retentionBatch  = 100
+	retentionAudits = 1_000
 )
 
-// startRetention removes ended runs once they are older than the setting.
+// startRetention removes ended runs and audit entries once they are older than the
+// settings.
 func (r *running) startRetention() {
 	r.work.Add(1)
 	go func() {
 		defer r.work.Done()
-		tick := time.NewTicker(retentionEvery)
-		defer tick.Stop()
+		timer := time.NewTimer(0)
+		defer timer.Stop()
 		for {
-			if keep := r.g.settings.Load().RunRetention; keep > 0 {
-				if err := r.removeEnded(r.ctx, time.Now().Add(-keep)); err != nil && r.ctx.Err() == nil {
+			select {
+			case <-timer.C:
+			case <-r.ctx.Done():
+				return
+			}
+			s := r.g.settings.Load()
+			wait := retentionEvery
+			if s.RunRetention > 0 {
+				wait = min(wait, s.RunRetention)
+				if err := r.removeEnded(r.ctx, time.Now().Add(-s.RunRetention)); err != nil && r.ctx.Err() == nil {
 					r.logger.Error("removing old runs", zap.Error(err))
+				}
+			}
+			if s.AuditRetention > 0 {
+				wait = min(wait, s.AuditRetention)
+				if err := r.removeAudits(r.ctx, time.Now().Add(-s.AuditRetention)); err != nil && r.ctx.Err() == nil {
+					r.logger.Error("removing old audit entries", zap.Error(err))
 				}
 			}
 			if err := r.forgetTrees(r.ctx); err != nil && r.ctx.Err() == nil {
 				r.logger.Error("removing what git keeps of old runs", zap.Error(err))
 			}
-			select {
-			case <-tick.C:
-			case <-r.ctx.Done():
-				return
-			}
+			timer.Reset(max(wait, retentionLeast))
 		}
 	}()
+}
+
+// removeAudits removes entries from before a time, in small units.
+func (r *running) removeAudits(ctx context.Context, limit time.Time) error {
+	for {
+		var removed int64
+		err := r.store.Update(ctx, func(tx *store.Tx) (err error) {
+			removed, err = tx.DeleteAudit(limit.UnixMilli(), retentionAudits)
+			return err
+		})
+		if err != nil || removed < retentionAudits {
+			return err
+		}
+	}
 }
 
 // removeEnded removes runs that ended before a time, each in a unit of its own, so

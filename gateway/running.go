@@ -48,8 +48,13 @@ type running struct {
 	throttle  *auth.Throttle
 	tokens    atomic.Pointer[auth.Watcher]
 	tokenPath string // guarded by Gateway.life
+
+	tokenAudit sync.Mutex
+	tokenLast  map[string]string // last action audited of each token; nil: not read yet
+
 	workflows atomic.Pointer[workflows]
 	labels    labeller
+	growth    growth
 
 	refs     *refs
 	ctx      context.Context // ends when the gateway closes: cancels requests and reloads
@@ -87,7 +92,10 @@ func (r *running) watchTokens(path string) error {
 	if r.tokens.Load() != nil && r.tokenPath == path {
 		return nil
 	}
-	w, err := auth.OpenWatcher(path, r.logger.Named("auth"), r.recheck)
+	w, err := auth.OpenWatcher(path, r.logger.Named("auth"), func() {
+		r.recheck() // first: the audit may have to wait
+		r.auditTokens()
+	})
 	if err != nil {
 		return err
 	}
@@ -99,6 +107,7 @@ func (r *running) watchTokens(path string) error {
 		}
 		r.recheck()
 	}
+	r.auditTokens()
 	return nil
 }
 

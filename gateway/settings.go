@@ -95,6 +95,7 @@ type Settings struct {
 	WorkTrees       string        // "record" (default) or "off": what programs of tasks do to git work trees
 	WorkspaceRoot   string        // identity.workspaceRoot; "": folder of Module
 	RunRetention    time.Duration // 0: keep finished runs for ever
+	AuditRetention  time.Duration // 0: keep the audit table for ever
 
 	Auth AuthSettings // how callers are known
 

@@ -103,6 +103,7 @@ var fields = []field{
 	{"work_trees", func(s *Settings) any { return s.WorkTrees }},
 	{"workspace_root", func(s *Settings) any { return s.WorkspaceRoot }},
 	{"run_retention", func(s *Settings) any { return s.RunRetention }},
+	{"audit_retention", func(s *Settings) any { return s.AuditRetention }},
 	{"auth", func(s *Settings) any { return s.Auth.fingerprint() }},
 	{"go workflows", func(s *Settings) any {
 		return strings.Join(slices.Sorted(maps.Keys(s.GoWorkflows)), " ")
@@ -153,6 +154,9 @@ func (s Settings) Validate() error {
 	}
 	if s.RunRetention < 0 {
 		bad("run_retention is %v: it must not be negative (0 keeps runs for ever)", s.RunRetention)
+	}
+	if s.AuditRetention < 0 {
+		bad("audit_retention is %v: it must not be negative (0 keeps all entries for ever)", s.AuditRetention)
 	}
 	for _, n := range []struct {
 		name               string

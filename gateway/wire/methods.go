@@ -111,6 +111,7 @@ var methods = []Method{
 
 	// This gateway's own: extensions, not part of the protocol.
 	{Name: MethodRunsMove, Scope: ScopeRunAdmin},
+	{Name: MethodAuditList, Scope: ScopeRunAdmin},
 }
 
 var methodByName = indexMethods()

@@ -81,6 +81,26 @@ func (g *Grants) Len() int {
 	return len(g.byHash)
 }
 
+// GrantInfo is what may be told of a grant.
+type GrantInfo struct {
+	TokenID, UserID, Role    string
+	Scopes                   []string
+	ExpiresAtMs, RevokedAtMs int64 // 0: never
+}
+
+// List returns all grants that some token matches, in no order.
+func (g *Grants) List() []GrantInfo {
+	if g == nil {
+		return nil
+	}
+	all := make([]GrantInfo, 0, len(g.byHash))
+	for _, e := range g.byHash {
+		p := &e.principal
+		all = append(all, GrantInfo{p.TokenID, p.UserID, p.Role, p.Scopes, p.ExpiresAtMs, e.revokedAt})
+	}
+	return all
+}
+
 // Lookup identifies the holder of token.
 func (g *Grants) Lookup(token string, now time.Time) (*Principal, *wire.Error) {
 	if token == "" {

@@ -89,6 +89,12 @@ var methods = map[string]about{
 	wire.MethodRunsMove: {text: "Moves a run that waits or is paused to the newest version of its workflow. An extension of the protocol.",
 		required: []string{"runId", "to"}, result: wire.RunMoved{},
 		params: with(runID, object{"to": object{"type": "string", "enum": []string{wire.MoveToCurrent}}})},
+	wire.MethodAuditList: {text: "Lists the audit table, newest first. An extension of the protocol.", result: []wire.AuditRow{}, params: filter(object{
+		"runId": text("Only of this run."), "action": text("Only this action."), "actor": text("Only by this user or token."),
+		"tokenId": text("Only of this token."), "sinceMs": whole("Only from this time on, milliseconds since 1970."),
+		"beforeId": whole("Only entries before this one, for the next page."), "afterId": whole("Only entries after this one."),
+		"limit": whole("At most so many; 50 when absent."),
+	})},
 	wire.MethodCronList: {text: "Lists schedules, oldest first.", params: filter(object{"workflow": text("Only of this workflow.")}),
 		result: []wire.CronRow{}},
 	wire.MethodCronCreate: {text: "Makes a schedule, or changes the one with the same id.", required: []string{"workflow", "pattern"}, result: wire.CronRow{},

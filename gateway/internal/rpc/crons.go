@@ -2,9 +2,7 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,7 +94,7 @@ func (r *Router) cronCreate(ctx context.Context, c *Call, p params) (any, error)
 		if err := tx.PutCron(row); err != nil {
 			return err
 		}
-		return r.auditCron(tx, c, "cron.create", row, now)
+		return r.auditCron(tx, c, "cron.create", row)
 	})
 	if err != nil {
 		return nil, err
@@ -117,7 +115,7 @@ func (r *Router) cronDelete(ctx context.Context, c *Call, p params) (any, error)
 		if err != nil || row.Removed {
 			return notFoundCron(id, err)
 		}
-		if err := r.auditCron(tx, c, "cron.delete", row, r.now()); err != nil {
+		if err := r.auditCron(tx, c, "cron.delete", row); err != nil {
 			return err
 		}
 		if !row.Registered {
@@ -221,21 +219,9 @@ func nextTick(s *schedule.Schedule, after time.Time) (int64, error) {
 	return next.UnixMilli(), nil
 }
 
-func (r *Router) auditCron(tx *store.Tx, c *Call, action string, row *store.Cron, at time.Time) error {
-	detail, err := json.Marshal(map[string]any{"cronId": row.CronID, "workflow": row.WorkflowKey, "pattern": row.Pattern,
+func (r *Router) auditCron(tx *store.Tx, c *Call, action string, row *store.Cron) error {
+	return r.note(tx, c, action, "", map[string]any{"cronId": row.CronID, "workflow": row.WorkflowKey, "pattern": row.Pattern,
 		"enabled": row.Enabled})
-	if err != nil {
-		return fmt.Errorf("audit of %s: %w", action, err)
-	}
-	who := c.Principal.UserID
-	if who == "" {
-		who = c.Principal.TokenID
-	}
-	if who == "" {
-		who = "gateway"
-	}
-	return tx.InsertAudit(&store.AuditEntry{AtMs: at.UnixMilli(), Action: action, Actor: who, TokenID: c.Principal.TokenID,
-		Remote: c.Remote, Detail: detail})
 }
 
 func (r *Router) cronsChanged() {

@@ -17,23 +17,12 @@ func (r *Router) hijackRun(ctx context.Context, c *Call, p params) (any, error) 
 		return nil, wire.Errorf(wire.CodeInvalidRunID, "runId is required")
 	}
 	session := uuid.NewString()
-	detail, err := encode(map[string]string{"sessionId": session})
-	if err != nil {
-		return nil, err
-	}
-	by := c.Principal.UserID
-	if by == "" {
-		if by = c.Principal.TokenID; by == "" {
-			by = "gateway"
-		}
-	}
-	err = r.deps.Store.Update(ctx, func(tx *store.Tx) error {
+	err := r.deps.Store.Update(ctx, func(tx *store.Tx) error {
 		if _, err := loadRun(&tx.View, id, runNotFound); err != nil {
 			return err
 		}
 		tx.Touch(store.CollectionRuns)
-		return tx.InsertAudit(&store.AuditEntry{AtMs: r.now().UnixMilli(), Action: "hijack", RunID: id, Actor: by,
-			TokenID: c.Principal.TokenID, Remote: c.Remote, Detail: detail})
+		return r.note(tx, c, "hijack", id, map[string]string{"sessionId": session})
 	})
 	if err != nil {
 		return nil, err

@@ -144,6 +144,7 @@ func New(deps Deps) *Router {
 		wire.MethodRetryTask:       r.retryTask,
 		wire.MethodRerun:           r.rerun,
 		wire.MethodRunsMove:        r.runsMove,
+		wire.MethodAuditList:       r.auditList,
 		"hijackRun":                r.hijackRun,
 		"listRunTokenUsage":        r.listRunTokenUsage,
 		"whatHappened":             r.whatHappened,

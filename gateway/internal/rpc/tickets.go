@@ -67,7 +67,7 @@ func (p params) ticketPath() (string, *wire.Error) {
 }
 
 // createTicket stores a ticket, in place of one that is or was at its path.
-func (r *Router) createTicket(ctx context.Context, _ *Call, p params) (any, error) {
+func (r *Router) createTicket(ctx context.Context, c *Call, p params) (any, error) {
 	path, werr := p.ticketPath()
 	if werr != nil {
 		return nil, werr
@@ -76,7 +76,7 @@ func (r *Router) createTicket(ctx context.Context, _ *Call, p params) (any, erro
 	if !ok {
 		return nil, wire.Errorf(wire.CodeInvalidRequest, "content is required")
 	}
-	return r.putTicket(ctx, path, func(d *store.Doc, _ bool) error {
+	return r.putTicket(ctx, c, "ticket.create", path, func(d *store.Doc, _ bool) error {
 		if kind := p.str("kind"); kind != "" {
 			d.Kind = kind
 		} else if d.Kind == "" {
@@ -87,12 +87,12 @@ func (r *Router) createTicket(ctx context.Context, _ *Call, p params) (any, erro
 	})
 }
 
-func (r *Router) updateTicket(ctx context.Context, _ *Call, p params) (any, error) {
+func (r *Router) updateTicket(ctx context.Context, c *Call, p params) (any, error) {
 	path, werr := p.ticketPath()
 	if werr != nil {
 		return nil, werr
 	}
-	return r.putTicket(ctx, path, func(d *store.Doc, exists bool) error {
+	return r.putTicket(ctx, c, "ticket.update", path, func(d *store.Doc, exists bool) error {
 		if !exists {
 			return ticketNotFound(path)
 		}
@@ -107,7 +107,7 @@ func (r *Router) updateTicket(ctx context.Context, _ *Call, p params) (any, erro
 }
 
 // putTicket changes the ticket at path, or a new one, in one unit.
-func (r *Router) putTicket(ctx context.Context, path string, change func(d *store.Doc, exists bool) error) (any, error) {
+func (r *Router) putTicket(ctx context.Context, c *Call, action, path string, change func(d *store.Doc, exists bool) error) (any, error) {
 	var row wire.TicketRow
 	err := r.deps.Store.Update(ctx, func(tx *store.Tx) error {
 		d, err := tx.Doc(path)
@@ -126,13 +126,16 @@ func (r *Router) putTicket(ctx context.Context, path string, change func(d *stor
 		}
 		d.ContentHash, d.UpdatedAtMs, d.DeletedAtMs = sha256Hex(d.Content), now, 0
 		row = ticketRow(d)
-		return tx.PutDoc(d)
+		if err := tx.PutDoc(d); err != nil {
+			return err
+		}
+		return r.note(tx, c, action, "", map[string]string{"path": path})
 	})
 	return row, err
 }
 
 // deleteTicket leaves a tombstone, which listDocs shows on demand.
-func (r *Router) deleteTicket(ctx context.Context, _ *Call, p params) (any, error) {
+func (r *Router) deleteTicket(ctx context.Context, c *Call, p params) (any, error) {
 	path, werr := p.ticketPath()
 	if werr != nil {
 		return nil, werr
@@ -146,7 +149,10 @@ func (r *Router) deleteTicket(ctx context.Context, _ *Call, p params) (any, erro
 		}
 		d.UpdatedAtMs = r.now().UnixMilli()
 		d.DeletedAtMs = d.UpdatedAtMs
-		return tx.PutDoc(d)
+		if err := tx.PutDoc(d); err != nil {
+			return err
+		}
+		return r.note(tx, c, "ticket.delete", "", map[string]string{"path": path})
 	})
 	return wire.TicketDeleted{Path: path, Deleted: true}, err
 }

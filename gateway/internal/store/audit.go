@@ -1,5 +1,7 @@
 package store
 
+import "strings"
+
 const sqlInsertAudit = `INSERT INTO gateway_audit (at, action, run_id, actor, token_id, remote, detail)
 	VALUES (?,?,?,?,?,?,?)`
 
@@ -17,8 +19,11 @@ func (tx *Tx) InsertAudit(e *AuditEntry) error {
 type AuditFilter struct {
 	RunID    string
 	Action   string
+	Actor    string
+	TokenID  string
 	SinceMs  int64
 	BeforeID int64 // for paging: the last ID seen
+	AfterID  int64 // for following: the newest ID seen
 	Limit    int   // 0: 100
 }
 
@@ -32,6 +37,15 @@ func (v *View) Audit(f AuditFilter) ([]*AuditEntry, error) {
 	if f.Action != "" {
 		query, args = query+" AND action = ?", append(args, f.Action)
 	}
+	if f.Actor != "" {
+		query, args = query+" AND actor = ?", append(args, f.Actor)
+	}
+	if f.TokenID != "" {
+		query, args = query+" AND token_id = ?", append(args, f.TokenID)
+	}
+	if f.AfterID > 0 {
+		query, args = query+" AND id > ?", append(args, f.AfterID)
+	}
 	if f.BeforeID > 0 {
 		query, args = query+" AND id < ?", append(args, f.BeforeID)
 	}
@@ -44,4 +58,25 @@ func (v *View) Audit(f AuditFilter) ([]*AuditEntry, error) {
 			TokenID: r.str(5), Remote: r.str(6), Detail: r.json(7),
 		}
 	})
+}
+
+// LastActions returns, of the given actions, the newest one about each token.
+func (v *View) LastActions(actions []string) (map[string]string, error) {
+	args := make([]any, len(actions))
+	for i, a := range actions {
+		args[i] = a
+	}
+	last := make(map[string]string)
+	err := v.c.each("SELECT token_id, action FROM gateway_audit WHERE token_id IS NOT NULL AND action IN (?"+
+		strings.Repeat(",?", len(actions)-1)+") ORDER BY id", args, func(r row) error {
+		last[r.str(0)] = r.str(1)
+		return nil
+	})
+	return last, err
+}
+
+// DeleteAudit removes at most limit entries from before a time and returns how many.
+func (tx *Tx) DeleteAudit(beforeMs int64, limit int) (int64, error) {
+	return tx.write(`DELETE FROM gateway_audit WHERE id IN
+		(SELECT id FROM gateway_audit WHERE at < ? ORDER BY at LIMIT ?)`, beforeMs, limit)
 }
