@@ -1,9 +1,11 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,38 +60,51 @@ func audit(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	asJSON, _ := cmd.Flags().GetBool("json")
-	follow, _ := cmd.Flags().GetBool("follow")
-	last := int64(0)
-	for first := true; ; first = false {
-		rows, err := gw.auditPage(cmd, filter)
+	show := func(row wire.AuditRow) error { return printAudit(cmd.OutOrStdout(), row, asJSON) }
+	if follow, _ := cmd.Flags().GetBool("follow"); follow {
+		return gw.followAudit(cmd.Context(), filter, show)
+	}
+	last, err := gw.showAudits(cmd.Context(), filter, show)
+	if err == nil && last == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "There are no such entries.")
+	}
+	return err
+}
+
+// followAudit shows what there is and what comes, until ctx ends.
+func (gw *apiClient) followAudit(ctx context.Context, filter map[string]any, show func(wire.AuditRow) error) error {
+	for {
+		last, err := gw.showAudits(ctx, filter, show)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // interrupted: that is how following ends
+		}
 		if err != nil {
 			return err
 		}
-		for i := len(rows) - 1; i >= 0; i-- { // they come newest first
-			last = max(last, rows[i].ID)
-			if err := printAudit(cmd.OutOrStdout(), rows[i], asJSON); err != nil {
-				return err
-			}
+		if last > 0 {
+			filter["afterId"], filter["limit"] = last, wire.MaxListLimit
 		}
-		if first && len(rows) == 0 && !follow {
-			fmt.Fprintln(cmd.ErrOrStderr(), "There are no such entries.")
-		}
-		if !follow {
-			return nil
-		}
-		filter["afterId"], filter["limit"] = last, wire.MaxListLimit
 		select {
 		case <-time.After(followEvery):
-		case <-cmd.Context().Done():
+		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (gw *apiClient) auditPage(cmd *cobra.Command, filter map[string]any) ([]wire.AuditRow, error) {
+// showAudits shows a page and returns the id of its newest entry, 0 when it is empty.
+func (gw *apiClient) showAudits(ctx context.Context, filter map[string]any, show func(wire.AuditRow) error) (last int64, err error) {
 	var rows []wire.AuditRow
-	_, err := gw.call(cmd.Context(), wire.MethodAuditList, map[string]any{"filter": filter}, &rows)
-	return rows, err
+	if _, err := gw.call(ctx, wire.MethodAuditList, map[string]any{"filter": filter}, &rows); err != nil {
+		return 0, err
+	}
+	for _, row := range slices.Backward(rows) { // they come newest first
+		last = row.ID
+		if err := show(row); err != nil {
+			return last, err
+		}
+	}
+	return last, nil
 }
 
 func auditFilter(cmd *cobra.Command) (map[string]any, error) {

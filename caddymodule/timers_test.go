@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/wire"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -70,5 +71,30 @@ func TestWatchBacksOff(t *testing.T) {
 		require.LessOrEqual(t, told, 4*time.Second, "what the gateway said")
 		require.LessOrEqual(t, tried[12].Sub(tried[11]), 2*watchPause)
 		require.Equal(t, 2, strings.Count(notes.String(), "connection lost"), "once for each time it is away")
+	})
+}
+
+func TestFollowingAsksEverySecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		gw := toGateway(func(r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			asked = append(asked, strings.TrimSpace(string(body)))
+			rows := map[int]string{1: `{"id":8},{"id":7}`, 3: `{"id":9}`}[len(asked)]
+			answer := `{"type":"res","id":"1","ok":true,"payload":[` + rows + `]}`
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(answer))}, nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 4*followEvery-1)
+		defer cancel()
+		var shown []int64
+		err := gw.followAudit(ctx, map[string]any{"limit": 2}, func(row wire.AuditRow) error {
+			shown = append(shown, row.ID)
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, []int64{7, 8, 9}, shown)
+		require.Equal(t, []string{`{"filter":{"limit":2}}`, `{"filter":{"afterId":8,"limit":1000}}`, `{"filter":{"afterId":8,"limit":1000}}`,
+			`{"filter":{"afterId":9,"limit":1000}}`}, asked)
 	})
 }

@@ -45,6 +45,22 @@ func storing(t *testing.T, s Settings) *running {
 	return r
 }
 
+func TestGrowthIsMeasuredEveryMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := storing(t, DefaultSettings())
+		r.startGrowth()
+		synctest.Wait()
+		require.Len(t, r.growth.sizes, 1, "at once")
+		require.Positive(t, r.growth.freeBytes())
+		time.Sleep(10 * growthEvery)
+		synctest.Wait()
+		require.Len(t, r.growth.sizes, 11)
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		require.Len(t, r.growth.sizes, int(growthWindow/growthEvery)+1, "six hours and no more")
+	})
+}
+
 func TestRetentionComesEveryMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := DefaultSettings()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -29,11 +28,9 @@ func (r *running) auditTokens() {
 	if w == nil || w.Err() != nil {
 		return // a store that cannot be read has not lost its tokens
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, 30*time.Second)
-	defer cancel()
 	r.tokenAudit.Lock()
 	defer r.tokenAudit.Unlock()
-	if err := r.recordTokens(ctx, w.Current().List()); err != nil && r.ctx.Err() == nil {
+	if err := r.recordTokens(r.ctx, w.Current().List()); err != nil && r.ctx.Err() == nil {
 		r.logger.Error("writing the audit entries of the token store", zap.Error(err))
 	}
 }

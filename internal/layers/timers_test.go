@@ -21,10 +21,12 @@ var fakeTime = regexp.MustCompile(`synctest\.Test\(|AfterFunc\(d time\.Duration`
 // or, after "not: ", why there is none. A test may be in the file's package or below.
 var timed = map[string]string{
 	"caddymodule/cmd_api.go":        "TestCallsOfCommandsAreBounded",
+	"caddymodule/cmd_audit.go":      "TestFollowingAsksEverySecond",
 	"caddymodule/cmd_runs_watch.go": "TestWatchBacksOff",
 	"caddymodule/pool.go":           "not: bounds the closing of a whole gateway, see gateway/lifecycle.go",
 
 	"gateway/gateway.go":   "not: two minutes for a module to build, which are those of the processor; the context's end is an error like others",
+	"gateway/growth.go":    "TestGrowthIsMeasuredEveryMinute",
 	"gateway/http.go":      "TestBodyThatNobodyReads",
 	"gateway/lifecycle.go": "not: a whole gateway watches its token store in a system call, so that fake time stands still; e2e/reload TestTermEndsInTime has real ones",
 	"gateway/reply.go":     "TestLargeAnswerThatNobodyTakes",
@@ -52,7 +54,7 @@ var timed = map[string]string{
 	"gateway/internal/jsmod/exec.go":       "not: the time of another program, which the system ends",
 	"gateway/internal/jsmod/operations.go": "TestTimersOfTaskBodies",
 	"gateway/internal/jsmod/pool.go":       "TestPoolIsDroppedWhenIdle",
-	"gateway/internal/jsmod/worker.go":     "TestSliceIsInterruptedAtItsLimit TestSliceIsAbandonedAfterTheGrace TestSliceIsNotChargedForWaiting",
+	"gateway/internal/jsmod/worker.go":     "TestSliceIsInterruptedAtItsLimit TestSliceIsAbandonedAfterTheGrace TestSliceIsNotChargedForWaiting TestLateSliceGivesItsPlaceAway",
 
 	"gateway/internal/rpc/hello.go":  "TestHelloIsSharedAndFresh TestHelloBuildIsBounded",
 	"gateway/internal/sse/serve.go":  "TestOpeningIsBounded",

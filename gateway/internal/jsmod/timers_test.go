@@ -131,3 +131,33 @@ func TestTimersOfTaskBodies(t *testing.T) {
 		d.machine.Close()
 	})
 }
+
+// A slice that takes long gives its place to others, which need not wait for its end;
+// the next slices of its own key do.
+func TestLateSliceGivesItsPlaceAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, good := slicer(t, HostOptions{})
+		defer good.close()
+		good.key = "good"
+		start := time.Now()
+		ends := make(chan time.Duration, 2*h.turns.places)
+		for range 2 * h.turns.places {
+			vm, err := h.newVM([2]int32{1, 2})
+			require.NoError(t, err)
+			defer vm.close()
+			vm.key = "long"
+			go func() {
+				_ = h.slice(vm, time.Minute, func() error { time.Sleep(10 * time.Second); return nil })
+				ends <- time.Since(start)
+			}()
+		}
+		synctest.Wait()
+		require.NoError(t, h.slice(good, time.Minute, func() error { return nil }))
+		require.Equal(t, quantum, time.Since(start))
+		var last time.Duration
+		for range cap(ends) {
+			last = <-ends
+		}
+		require.Equal(t, 20*time.Second, last, "one half after the other")
+	})
+}
