@@ -23,7 +23,6 @@ func TestSliceIsInterruptedAtItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, vm := slicer(t, HostOptions{})
 		defer vm.close()
-		start := time.Now()
 		for name, c := range map[string]struct {
 			takes, limit, want time.Duration
 			err                error
@@ -31,7 +30,7 @@ func TestSliceIsInterruptedAtItsLimit(t *testing.T) {
 			"in time":                         {takes: 9 * time.Second, limit: 10 * time.Second, want: 9 * time.Second},
 			"late, and back within the grace": {takes: 11 * time.Second, limit: 10 * time.Second, want: 11 * time.Second, err: errTimeLimit},
 		} {
-			start = time.Now()
+			start := time.Now()
 			err := h.slice(vm, c.limit, func() error { time.Sleep(c.takes); return nil })
 			require.Equal(t, c.err, err, name)
 			require.Equal(t, c.want, time.Since(start), name)
