@@ -80,6 +80,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    exec                     <program>...    # what workflows may run
 //	    fetch_allow              <host>...       # what fetch may reach; also networks, public, none; any
 //	    auth                     <mode> { ... }  # token, none, jwt or trusted_proxy; see below
+//	    upstream                 <url> { ... }   # a Smithers gateway elsewhere; see below
 //	    heartbeat                <duration>      # SMITHERS_GATEWAY_HEARTBEAT_MS, 15s
 //	    event_window             <events>        # SMITHERS_GATEWAY_EVENT_WINDOW, 10000
 //	    request_timeout          <duration>      # SMITHERS_GATEWAY_REQUEST_TIMEOUT_MS, 60s
@@ -117,6 +118,12 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    public_metrics   [on|off]     # on over plain HTTP or on loopback, else off
 //	    public_workflows [on|off]     # likewise
 //	    passthrough                   # hand unknown paths to the next handler
+//	}
+//
+// The workflows and runs of a Smithers gateway elsewhere become this gateway's with
+//
+//	upstream http://host:port | https://host | unix//path/of/socket {
+//	    token <secret>  # else callers are named in x-user-id, x-user-scopes, x-user-role
 //	}
 //
 // The modes of auth are

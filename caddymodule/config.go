@@ -72,6 +72,12 @@ type Engine struct {
 	RuntimeMemory *Bytes `json:"runtime_memory,omitempty"`
 	// Time a Smithers process has to become ready. Default: 1m.
 	RuntimeStartLimit *caddy.Duration `json:"runtime_start_limit,omitempty"`
+	// A Smithers gateway elsewhere whose workflows are offered too: http://host:port,
+	// https://host or unix//path/of/socket. Environment: SMITHERS_GATEWAY_UPSTREAM.
+	Upstream *string `json:"upstream,omitempty"`
+	// Bearer token for it; without one callers are named in the headers x-user-id,
+	// x-user-scopes and x-user-role. Environment: SMITHERS_GATEWAY_UPSTREAM_TOKEN.
+	UpstreamToken *string `json:"upstream_token,omitempty"`
 
 	// How callers are known. Default: by the token store.
 	Auth *Auth `json:"auth,omitempty"`
@@ -166,6 +172,8 @@ func (e *Engine) settings(lookup func(string) (string, bool), repl *caddy.Replac
 		{"durability", e.Durability, &s.Durability},
 		{"checkpoint", e.Checkpoint, &s.Checkpoint},
 		{"work_trees", e.WorkTrees, &s.WorkTrees},
+		{"upstream", e.Upstream, &s.Upstream},
+		{"upstream token", e.UpstreamToken, &s.UpstreamToken},
 	}
 	for _, t := range texts {
 		if t.from == nil {

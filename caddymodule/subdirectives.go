@@ -40,6 +40,7 @@ func init() {
 		"work_trees":     {read: oneOf(func(h *Handler) **string { return &h.WorkTrees }, "record", "off")},
 		"adopt":          {read: bare(func(h *Handler) *bool { return &h.Adopt })},
 
+		"upstream":    {read: readUpstream},
 		"auth":        {read: readAuth},
 		"workflow":    {repeats: true, read: readWorkflow},
 		"env":         {repeats: true, read: list(func(h *Handler) *[]string { return &h.Env }, checkVariable)},

@@ -29,7 +29,7 @@ func (r *running) openChanges(s Settings) {
 
 // openAPI needs the router and the change stream.
 func (r *running) openAPI() {
-	r.api.rest = rest.New(rest.Deps{Router: r.router, Store: r.store, Changes: r.api.changes})
+	r.api.rest = rest.New(rest.Deps{Router: r.router, Store: r.store, Changes: r.api.changes, Upstream: r.federation})
 }
 
 func changeOptions(s Settings) changes.Options {

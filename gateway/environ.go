@@ -18,6 +18,8 @@ const (
 	EnvRequestTimeout = "SMITHERS_GATEWAY_REQUEST_TIMEOUT_MS"
 	EnvRuntime        = "SMITHERS_GATEWAY_RUNTIME"
 	EnvRuntimeCommand = "SMITHERS_GATEWAY_RUNTIME_COMMAND"
+	EnvUpstream       = "SMITHERS_GATEWAY_UPSTREAM"
+	EnvUpstreamToken  = "SMITHERS_GATEWAY_UPSTREAM_TOKEN"
 	EnvTrustAnyHost   = "SMITHERS_GATEWAY_TRUST_ANY_HOST" // of AuthNone: 1 or true
 )
 
@@ -58,6 +60,8 @@ func FromEnviron(lookup func(string) (string, bool), base Settings) (Settings, e
 	default:
 		return base, &EnvError{EnvRuntime, v, "write auto, script or smithers, or unset it"}
 	}
+	text(EnvUpstream, &s.Upstream)
+	text(EnvUpstreamToken, &s.UpstreamToken)
 	if v, _ := lookup(EnvTrustAnyHost); v == "1" || v == "true" {
 		s.Auth.TrustAnyHost = true
 	}

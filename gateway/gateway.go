@@ -151,7 +151,7 @@ func (g *Gateway) reload(run *running, e *entry) (err error) {
 	if err = run.watchAuth(e.settings.Auth); err != nil {
 		return err
 	}
-	if err = run.useSource(ctx, e.workflows.process); err != nil {
+	if err = run.useSource(ctx, e); err != nil {
 		return err
 	}
 	run.force(e)
@@ -180,7 +180,7 @@ func (g *Gateway) fallBack(run *running, e *entry) error {
 	} else {
 		err = errors.Join(err, e.workflows.keep(run.ctx, run.store))
 	}
-	err = errors.Join(err, run.useSource(run.ctx, e.workflows.process))
+	err = errors.Join(err, run.useSource(run.ctx, e))
 	run.force(e)
 	g.reloadErr.Store(nil)
 	return err

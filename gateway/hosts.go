@@ -193,9 +193,3 @@ func (r *running) mayRun(s Settings) error {
 	}
 	return errNeedsRestart(s)
 }
-
-// useSource makes the workflows of a process those of the gateway; nil: there is none.
-func (r *running) useSource(_ context.Context, _ *process) error { return nil }
-
-// sourceGone is told of a process that has ended for good.
-func (r *running) sourceGone(source.Source) {}

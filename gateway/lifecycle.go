@@ -97,11 +97,12 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		MaxEventBytes: s.MaxEventBytes, MaxEvents: s.MaxRunEvents, MaxQueued: s.MaxQueuedRuns, Load: run.oldWorkflows,
 	})
 	run.openCrons()
-	run.router = rpc.New(run.withRegistries(rpc.Deps{
+	run.openFederation(s)
+	run.router = rpc.New(run.withRegistries(run.withUpstream(rpc.Deps{
 		Engine: run.engine, Store: run.store, Logger: g.logger.Named("rpc"), Identity: run.identity, Diffs: run.trees,
 		Observe: g.metrics.called, Counters: g.metrics.counters(),
 		CronsChanged: run.crons.Changed,
-	}))
+	})))
 	run.openAPI()
 	caps := rpc.NewStreamCaps()
 	run.openSockets(s, caps)
@@ -112,7 +113,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	if err = run.watchAuth(s.Auth); err != nil {
 		return nil, err
 	}
-	if err = run.useSource(ctx, e.workflows.process); err != nil {
+	if err = run.useSource(ctx, e); err != nil {
 		return nil, err
 	}
 	run.force(e)
@@ -193,6 +194,7 @@ func (r *running) shut(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("stop the engine: %w", err))
 		}
 	}
+	r.closeFederation()
 	if r.router != nil {
 		r.router.Close()
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/internal/sse"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/internal/worktree"
 	"github.com/smithersai/caddy-smithers/gateway/internal/wsconn"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -55,6 +56,10 @@ type running struct {
 	workflows atomic.Pointer[workflows]
 	labels    labeller
 	growth    growth
+
+	federation *upstream.Federation
+	remote     *upstream.Remote // guarded by Gateway.life, as is target
+	target     upstream.Target
 
 	refs     *refs
 	ctx      context.Context // ends when the gateway closes: cancels requests and reloads

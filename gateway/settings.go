@@ -97,6 +97,9 @@ type Settings struct {
 	RunRetention    time.Duration // 0: keep finished runs for ever
 	AuditRetention  time.Duration // 0: keep the audit table for ever
 
+	Upstream      string // a Smithers gateway whose workflows are offered too: http://, https:// or unix//path; "": none
+	UpstreamToken string // sent to it as a bearer token; "": callers are named in trusted-proxy headers
+
 	Auth AuthSettings // how callers are known
 
 	// Workflows compiled into the binary, by key.

@@ -35,6 +35,9 @@ func (h *handler) serveStream(w http.ResponseWriter, r *http.Request, run *runni
 		after, failure = sse.Cursor(r)
 	}
 	if failure == nil {
+		failure = run.prepareStream(r.Context(), runID)
+	}
+	if failure == nil {
 		failure = run.streams.Serve(w, r, sse.Request{
 			RunID: runID, After: after, Principal: p, Conn: r.RemoteAddr + " " + p.UserKey(),
 			Recheck: func() *wire.Error {
@@ -50,6 +53,28 @@ func (h *handler) serveStream(w http.ResponseWriter, r *http.Request, run *runni
 		run.metrics.failed("http", transportSSE, wire.MethodStreamRunEvents, failure.Code)
 		h.refuseStream(w, failure)
 	}
+}
+
+// prepareStream has a run of the upstream ready to be streamed. While the upstream is
+// down, what is stored is streamed.
+func (r *running) prepareStream(ctx context.Context, runID string) *wire.Error {
+	if !r.federation.Active() {
+		return nil
+	}
+	ctx, cancel := r.limit(ctx, r.g.requestTimeout())
+	defer cancel()
+	err := r.federation.Ready(ctx, runID)
+	if err == nil {
+		return nil
+	}
+	if _, known := r.position(ctx, runID); known == nil {
+		return nil
+	}
+	var failure *wire.Error
+	if errors.As(err, &failure) {
+		return failure
+	}
+	return wire.Errorf(wire.CodeUnavailable, "The run cannot be looked up now; try again.").With("retryable", true)
 }
 
 // streamAllowed checks the scope of the method that streams over a socket.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 )
 
 // MaxEventWindow bounds Settings.EventWindow.
@@ -104,11 +105,16 @@ var fields = []field{
 	{"workspace_root", func(s *Settings) any { return s.WorkspaceRoot }},
 	{"run_retention", func(s *Settings) any { return s.RunRetention }},
 	{"audit_retention", func(s *Settings) any { return s.AuditRetention }},
+	{"upstream", func(s *Settings) any { return s.Upstream }},
+	{"upstream token", func(s *Settings) any { return s.UpstreamToken }},
 	{"auth", func(s *Settings) any { return s.Auth.fingerprint() }},
 	{"go workflows", func(s *Settings) any {
 		return strings.Join(slices.Sorted(maps.Keys(s.GoWorkflows)), " ")
 	}},
 }
+
+// CheckUpstream reports what is wrong with the URL of an upstream.
+func CheckUpstream(url string) error { return upstream.ParseURL(url) }
 
 // fixedAtStart are the fields that a running gateway cannot change.
 var fixedAtStart = []string{"db_path", "durability", "checkpoint", "adopt", "max_event_bytes", "max_run_events", "max_queued_runs", "max_vms"}
@@ -205,6 +211,13 @@ func (s Settings) Validate() error {
 	}
 	if s.WorkTrees != "record" && s.WorkTrees != "off" {
 		bad("work_trees is %q: allowed are record and off", s.WorkTrees)
+	}
+	if s.Upstream != "" {
+		if err := upstream.ParseURL(s.Upstream); err != nil {
+			errs = append(errs, err)
+		}
+	} else if s.UpstreamToken != "" {
+		bad("upstream has a token and no URL")
 	}
 	if err := s.Auth.validate(); err != nil {
 		errs = append(errs, err)

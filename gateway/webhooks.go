@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"unicode/utf8"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/internal/webhook"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -22,6 +25,11 @@ func (h *handler) serveWebhook(w http.ResponseWriter, r *http.Request, run *runn
 	ctx, cancel := run.limit(r.Context(), h.g.requestTimeout())
 	defer cancel()
 	r = r.WithContext(ctx)
+	if run.federation.Active() {
+		if done := h.forwardWebhook(ctx, w, r, run, key); done {
+			return
+		}
+	}
 	receiver := webhook.Receiver{Engine: run.engine, Metrics: webhookMetrics{run.metrics}, Logger: run.logger.Named("webhook")}
 	answer, failure := receiver.Receive(ctx, webhook.Request{
 		Workflow: key, Header: r.Header, Remote: remoteHost(r),
@@ -36,6 +44,46 @@ func (h *handler) serveWebhook(w http.ResponseWriter, r *http.Request, run *runn
 		return
 	}
 	h.json(w, http.StatusOK, answer)
+}
+
+// forwardWebhook hands a delivery for a workflow of the upstream to it, as it came; the
+// upstream knows the secret. False: the workflow is not the upstream's.
+func (h *handler) forwardWebhook(ctx context.Context, w http.ResponseWriter, r *http.Request, run *running, key string) bool {
+	there, err := run.federation.Has(ctx, key)
+	if err == nil && !there {
+		return false
+	}
+	m := webhookMetrics{run.metrics}
+	var answer *upstream.Delivered
+	if err == nil {
+		m.Received(key)
+		body, failure := h.body(w, r)
+		if failure != nil {
+			run.metrics.failed("webhook", "http", "", failure.Code)
+			h.rest(w, failure)
+			return true
+		}
+		answer, err = run.federation.Webhook(ctx, key, r.Header, body)
+	}
+	if err != nil {
+		var failure *wire.Error
+		if !errors.As(err, &failure) {
+			failure = wire.Errorf(wire.CodeUnavailable, "The delivery could not be handed on.")
+		}
+		run.metrics.failed("webhook", "http", "", failure.Code)
+		if wire.Retryable(failure.Code) {
+			w.Header().Set("Retry-After", "1")
+		}
+		h.rest(w, failure)
+		return true
+	}
+	if answer.Status == http.StatusOK {
+		m.Verified(key)
+	} else {
+		m.Rejected(key, "upstream")
+	}
+	h.json(w, answer.Status, answer.Body)
+	return true
 }
 
 // webhookOf is a module's webhook option for the engine.

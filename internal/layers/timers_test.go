@@ -25,6 +25,8 @@ var timed = map[string]string{
 	"caddymodule/cmd_runs_watch.go": "TestWatchBacksOff",
 	"caddymodule/pool.go":           "not: bounds the closing of a whole gateway, see gateway/lifecycle.go",
 
+	"gateway/federation.go": "not: waits for a source, whose probes TestProbesBackOff of upstream shows; TestUpstreamThatIsAway of the gateway starts without one",
+
 	"gateway/gateway.go":   "not: two minutes for a module to build, which are those of the processor; the context's end is an error like others",
 	"gateway/growth.go":    "TestGrowthIsMeasuredEveryMinute",
 	"gateway/http.go":      "TestBodyThatNobodyReads",
@@ -64,6 +66,12 @@ var timed = map[string]string{
 	"gateway/internal/store/checkpoint.go": "TestIdleLogIsCut TestCheckpointsKeepTheirDistance",
 	"gateway/internal/store/committer.go":  "TestProbesBackOff",
 
+	"gateway/internal/upstream/await.go":             "TestSeenIsBounded",
+	"gateway/internal/upstream/reader.go":            "TestReadIsBounded",
+	"gateway/internal/upstream/sweep.go":             "TestSweepFindsWhatNobodyTells",
+	"gateway/internal/upstream/target.go":            "TestProbesBackOff",
+	"gateway/internal/upstream/watch.go":             "TestSocketIsTriedAgain TestSilentSocketIsGivenUp",
+	"gateway/internal/upstream/upstreamtest/fake.go": "not: a tool of tests, whose delays are those of the test's clock",
 	"gateway/internal/upstream/host/attend.go":       "TestSilentProcessIsRestarted TestRudeProcessIsKilledAfterTheGrace",
 	"gateway/internal/upstream/host/output.go":       "TestAnEntryDoesNotWaitForEver",
 	"gateway/internal/upstream/host/process_unix.go": "not: pipes and the end of another program, which the system has",

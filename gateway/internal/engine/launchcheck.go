@@ -31,17 +31,12 @@ func (e *Engine) checkLaunch(l *Launch) (Definition, json.RawMessage, error) {
 	if !ok {
 		return Definition{}, nil, wire.Errorf(wire.CodeNotFound, "Unknown workflow: %s", l.Workflow)
 	}
-	input, problem := checkInput(l.Input)
-	if problem != nil {
-		return Definition{}, nil, problem
+	input, err := CheckLaunch(l.Input, l.RunID, l.IdempotencyKey)
+	if err != nil {
+		return Definition{}, nil, err
 	}
 	if l.RunID == "" {
 		l.RunID = newRunID()
-	} else if !runIDShape.MatchString(l.RunID) {
-		return Definition{}, nil, wire.Errorf(wire.CodeInvalidRunID, "runId must match /^[a-z0-9_-][a-z0-9_.-]{0,63}$/.")
-	}
-	if len(l.IdempotencyKey) > maxIdempotencyKey {
-		return Definition{}, nil, wire.Errorf(wire.CodeInvalidRequest, "options.idempotencyKey must have at most %d characters", maxIdempotencyKey)
 	}
 	for _, o := range []struct {
 		name  string
@@ -60,6 +55,21 @@ func (e *Engine) checkLaunch(l *Launch) (Definition, json.RawMessage, error) {
 		l.By.TriggeredBy = sourceGateway
 	}
 	return def, input, nil
+}
+
+// CheckLaunch validates what every launch has, whoever executes the run, and returns
+// the input as the run will see it. An empty id or key is none.
+func CheckLaunch(input json.RawMessage, runID, idempotencyKey string) (json.RawMessage, error) {
+	checked, problem := checkInput(input)
+	switch {
+	case problem != nil:
+		return nil, problem
+	case runID != "" && !runIDShape.MatchString(runID):
+		return nil, wire.Errorf(wire.CodeInvalidRunID, "runId must match /^[a-z0-9_-][a-z0-9_.-]{0,63}$/.")
+	case len(idempotencyKey) > maxIdempotencyKey:
+		return nil, wire.Errorf(wire.CodeInvalidRequest, "options.idempotencyKey must have at most %d characters", maxIdempotencyKey)
+	}
+	return checked, nil
 }
 
 // checkInput returns the input as the run will see it; anything but an object

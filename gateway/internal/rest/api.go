@@ -12,6 +12,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -30,6 +31,8 @@ type Deps struct {
 		Cover(context.Context, store.Collections) (int64, error)
 		Seq() int64
 	}
+	// Upstream executes some of the runs; may be nil.
+	Upstream *upstream.Federation
 }
 
 // API answers requests. Safe for concurrent use.

@@ -46,6 +46,9 @@ func (c *call) events(runID string) ([]byte, *failure) {
 		return nil, own(wire.Errorf(wire.CodeInvalidInput, "nodeId contains unsupported characters"))
 	}
 	limit, _ := p["limit"].(int)
+	if up := c.api.deps.Upstream; up != nil && up.Active() {
+		_ = up.Ready(c.ctx, runID) // what is stored can be read while the upstream is down
+	}
 	var rows []wire.EventRow
 	err := c.api.deps.Store.View(c.ctx, func(v *store.View) error {
 		run, err := v.Run(runID)

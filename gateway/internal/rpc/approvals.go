@@ -42,6 +42,20 @@ func approvalRows(v *store.View, f store.ApprovalFilter) ([]wire.ApprovalRow, er
 }
 
 func (r *Router) listApprovals(ctx context.Context, _ *Call, p params) (any, error) {
+	f, werr := approvalFilter(p)
+	if werr != nil {
+		return nil, werr
+	}
+	var rows []wire.ApprovalRow
+	err := r.deps.Store.View(ctx, func(v *store.View) (err error) {
+		rows, err = approvalRows(v, f)
+		return err
+	})
+	return rows, err
+}
+
+// approvalFilter reads the filter of listApprovals, whose members may stand outside it.
+func approvalFilter(p params) (store.ApprovalFilter, *wire.Error) {
 	f := p.object("filter")
 	first := func(name string) string {
 		if s := p.str(name); s != "" {
@@ -53,15 +67,7 @@ func (r *Router) listApprovals(ctx context.Context, _ *Call, p params) (any, err
 	if _, ok := p["limit"]; ok {
 		limit, werr = p.positiveInt("limit", wire.MaxApprovals, wire.MaxApprovals)
 	}
-	if werr != nil {
-		return nil, werr
-	}
-	var rows []wire.ApprovalRow
-	err := r.deps.Store.View(ctx, func(v *store.View) (err error) {
-		rows, err = approvalRows(v, store.ApprovalFilter{RunID: first("runId"), Workflow: first("workflow"), Limit: limit})
-		return err
-	})
-	return rows, err
+	return store.ApprovalFilter{RunID: first("runId"), Workflow: first("workflow"), Limit: limit}, werr
 }
 
 func (r *Router) submitApproval(ctx context.Context, c *Call, p params) (any, error) {

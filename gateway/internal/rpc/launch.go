@@ -8,6 +8,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -27,6 +28,20 @@ func (r *Router) launchRun(ctx context.Context, c *Call, p params) (any, error) 
 	runID := p.str("runId")
 	if runID == "" {
 		runID = options.str("runId")
+	}
+	if up := r.deps.Upstream; up != nil && up.Active() {
+		there, err := up.Has(ctx, workflow)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			input, err := engine.CheckLaunch(p.raw("input"), runID, options.str("idempotencyKey"))
+			if err != nil {
+				return nil, err
+			}
+			return r.launchUpstream(ctx, c, upstream.Launch{Workflow: workflow, Input: input, RunID: runID,
+				IdempotencyKey: options.str("idempotencyKey"), Options: p.raw("options"), StartedBy: startedBy})
+		}
 	}
 	return r.launch(ctx, c, engine.Launch{
 		Workflow: workflow, Input: p.raw("input"), RunID: runID, IdempotencyKey: options.str("idempotencyKey"),

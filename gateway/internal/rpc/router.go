@@ -14,6 +14,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -81,6 +82,8 @@ type Deps struct {
 	Observe func(Observation)
 	// Decided, Signalled and Launched count outcomes; may be nil. Must not block.
 	Counters Counters
+	// Upstream executes some of the runs; may be nil.
+	Upstream *upstream.Federation
 	// CronsChanged is told that schedules were made, removed or run; may be nil. Must
 	// not block.
 	CronsChanged func()
@@ -200,11 +203,15 @@ func (r *Router) Dispatch(ctx context.Context, c *Call) (payload json.RawMessage
 			return nil, refusal
 		}
 	}
-	h, ok := r.handlers[m.Name]
-	if !ok {
-		return nil, missing(m, c.Method)
+	p := parseParams(c.Params)
+	result, done, err := r.federated(ctx, c, m, p)
+	if !done && err == nil {
+		h, ok := r.handlers[m.Name]
+		if !ok {
+			return nil, missing(m, c.Method)
+		}
+		result, err = h(ctx, c, p)
 	}
-	result, err := h(ctx, c, parseParams(c.Params))
 	if err != nil {
 		return nil, r.failure(ctx, c, err)
 	}

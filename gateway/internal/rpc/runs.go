@@ -71,23 +71,9 @@ func (r *Router) getRun(ctx context.Context, _ *Call, p params) (any, error) {
 }
 
 func (r *Router) listRuns(ctx context.Context, _ *Call, p params) (any, error) {
-	f := p.object("filter")
-	limit, werr := f.positiveInt("limit", wire.DefaultListLimit, wire.MaxListLimit)
+	filter, _, werr := runFilter(p)
 	if werr != nil {
 		return nil, werr
-	}
-	offset := 0
-	if raw, ok := f["offset"]; ok && string(raw) != "null" {
-		n, isNumber := f.number("offset")
-		if !isNumber || n < 0 || n != math.Trunc(n) {
-			return nil, wire.Errorf(wire.CodeInvalidRequest, "offset must be a non-negative integer")
-		}
-		offset = int(min(n, maxOffset))
-	}
-	filter := store.RunFilter{Limit: limit, Offset: offset, Workflow: f.str("workflow"), ParentRunID: f.str("parentRunId")}
-	filter.IncludeSystem, _ = f.boolean("includeSystem")
-	if s := f.str("status"); s != "" {
-		filter.Statuses = []string{s}
 	}
 	rows := []wire.RunRow{}
 	err := r.deps.Store.View(ctx, func(v *store.View) error {
@@ -98,6 +84,29 @@ func (r *Router) listRuns(ctx context.Context, _ *Call, p params) (any, error) {
 		return err
 	})
 	return rows, err
+}
+
+// runFilter reads the filter of listRuns.
+func runFilter(p params) (filter store.RunFilter, limit int, _ *wire.Error) {
+	f := p.object("filter")
+	limit, werr := f.positiveInt("limit", wire.DefaultListLimit, wire.MaxListLimit)
+	if werr != nil {
+		return filter, 0, werr
+	}
+	offset := 0
+	if raw, ok := f["offset"]; ok && string(raw) != "null" {
+		n, isNumber := f.number("offset")
+		if !isNumber || n < 0 || n != math.Trunc(n) {
+			return filter, 0, wire.Errorf(wire.CodeInvalidRequest, "offset must be a non-negative integer")
+		}
+		offset = int(min(n, maxOffset))
+	}
+	filter = store.RunFilter{Limit: limit, Offset: offset, Workflow: f.str("workflow"), ParentRunID: f.str("parentRunId")}
+	filter.IncludeSystem, _ = f.boolean("includeSystem")
+	if s := f.str("status"); s != "" {
+		filter.Statuses = []string{s}
+	}
+	return filter, limit, nil
 }
 
 // maxDescendants bounds listRunDescendants (Q41).

@@ -13,6 +13,13 @@ import (
 // Snapshot is the state of a run for a GapResync: its row with summary and state,
 // or null when retention has removed it.
 func (r *Router) Snapshot(ctx context.Context, runID string) (json.RawMessage, error) {
+	if up := r.deps.Upstream; up != nil && up.Active() {
+		if owned, err := up.Owns(ctx, runID); err == nil && owned {
+			if snapshot, err := up.Snapshot(ctx, runID); err == nil {
+				return snapshot, nil
+			}
+		} // while it is down the copy must do
+	}
 	snapshot := json.RawMessage("null")
 	err := r.deps.Store.View(ctx, func(v *store.View) error {
 		run, err := v.Run(runID)

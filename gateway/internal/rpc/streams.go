@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -21,9 +22,22 @@ func (r *Router) streamRunEvents(ctx context.Context, c *Call, p params) (any, e
 		n := int64(f)
 		after = &n
 	}
+	if up := r.deps.Upstream; up != nil && up.Active() {
+		if err := up.Ready(ctx, runID); err != nil && !r.known(ctx, runID) {
+			return nil, err
+		} // what is stored can be streamed while the upstream is down
+	}
 	opened, werr := c.Conn.OpenRunStream(ctx, runID, after)
 	if werr != nil {
 		return nil, werr
 	}
 	return wire.StreamOpened{StreamID: opened.StreamID, RunID: runID, AfterSeq: opened.AfterSeq, CurrentSeq: opened.CurrentSeq}, nil
+}
+
+// known reports whether a run is stored here.
+func (r *Router) known(ctx context.Context, runID string) bool {
+	return r.deps.Store.View(ctx, func(v *store.View) error {
+		_, err := v.Run(runID)
+		return err
+	}) == nil
 }

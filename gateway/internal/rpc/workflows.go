@@ -1,8 +1,10 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -25,12 +27,20 @@ func (r *Router) listWorkflows(_ context.Context, _ *Call, p params) (any, error
 
 func (r *Router) workflowRows(withSystem bool) []wire.WorkflowRow {
 	rows := []wire.WorkflowRow{}
+	if up := r.deps.Upstream; up != nil {
+		for _, w := range up.Workflows() {
+			if !w.System || withSystem {
+				rows = append(rows, *w)
+			}
+		}
+	}
 	for _, d := range r.deps.Engine.Workflows() {
 		if d.System && !withSystem {
 			continue
 		}
 		rows = append(rows, wire.WorkflowRow{Key: d.Key, ReadableName: d.ReadableName, Description: d.Description, System: d.System})
 	}
+	slices.SortFunc(rows, func(a, b wire.WorkflowRow) int { return cmp.Compare(a.Key, b.Key) })
 	return rows
 }
 

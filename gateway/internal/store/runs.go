@@ -140,7 +140,7 @@ type RunFilter struct {
 	Workflow      string
 	ParentRunID   string
 	IncludeSystem bool
-	Own           bool // without those of an upstream
+	Own           bool // without those that an upstream has, too
 }
 
 // Runs returns the selected runs, newest first, without input and output.
@@ -195,7 +195,7 @@ func runsQuery(f RunFilter) (query string, args []any) {
 		where = append(where, "system = 0")
 	}
 	if f.Own {
-		where = append(where, "upstream = 0")
+		where = append(where, "(upstream = 0 OR EXISTS (SELECT 1 FROM gateway_upstream_runs u WHERE u.rid = gateway_runs.rid AND u.seen = 0))")
 	}
 	query = "SELECT " + listColumns + " FROM gateway_runs"
 	if len(where) > 0 {

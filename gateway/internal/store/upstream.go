@@ -31,6 +31,12 @@ func (v *View) UpstreamRun(runID string) (*UpstreamRun, error) {
 		WHERE r.run_id = ?`, []any{runID}, scanUpstream)
 }
 
+// HasUpstreamRuns reports whether there is any run that an upstream executes.
+func (v *View) HasUpstreamRuns() (bool, error) {
+	n, err := v.c.number("SELECT EXISTS (SELECT 1 FROM gateway_upstream_runs)")
+	return n > 0, err
+}
+
 // OpenUpstreamRuns returns the upstream's runs that have not ended, oldest first and at
 // most limit of them, from the run after the one named; "" begins.
 func (v *View) OpenUpstreamRuns(after string, limit int) ([]*UpstreamRun, error) {

@@ -1,0 +1,118 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
+)
+
+// Wake has the log of a run read, soon and not by the caller. A run that is not known
+// is looked up, and taken over if the upstream has it.
+func (f *Federation) Wake(runID string) { f.queue.add(runID) }
+
+// reader reads logs, one run after the other.
+func (f *Federation) reader() {
+	for {
+		id, ok := f.queue.next()
+		if !ok {
+			return
+		}
+		f.read(id)
+		f.queue.done(id)
+	}
+}
+
+func (f *Federation) read(id string) {
+	ctx, cancel := context.WithTimeout(f.ctx, readLimit)
+	defer cancel()
+	err := f.Sync(ctx, id)
+	switch {
+	case err == nil, f.ctx.Err() != nil, errors.Is(err, store.ErrNotFound):
+	case isDown(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrUnavailable):
+		// The next sweep tries again.
+		f.logger.Debug("the log of a run cannot be read now", runField(id), zap.Error(err))
+	default:
+		f.logger.Error("the log of a run cannot be merged", runField(id), zap.Error(err))
+	}
+}
+
+// Sync merges what the log of a run holds by now and returns when it is committed.
+// store.ErrNotFound if neither side has the run, or this gateway executes it.
+func (f *Federation) Sync(ctx context.Context, runID string) error {
+	p, err := f.peerNow()
+	if err != nil {
+		return err
+	}
+	n, err := f.catchUp(ctx, p, runID)
+	if errors.Is(err, store.ErrNotFound) {
+		var adopted bool
+		if adopted, err = f.adopt(ctx, p, runID); err == nil && adopted {
+			n, err = f.catchUp(ctx, p, runID)
+		} else if err == nil {
+			err = store.ErrNotFound
+		}
+	}
+	f.merged.Add(int64(n))
+	return err
+}
+
+// adopt stores a run that the upstream has launched by itself. False when there is no
+// such run, or one of that id which is ours.
+func (f *Federation) adopt(ctx context.Context, p *peer, runID string) (bool, error) {
+	row, err := f.lookUp(ctx, p, runID)
+	if err != nil || row == nil {
+		return false, err
+	}
+	return f.insert(ctx, []*hostRow{row})
+}
+
+// lookUp reads the row of a run; nil when the upstream has none.
+func (f *Federation) lookUp(ctx context.Context, p *peer, runID string) (*hostRow, error) {
+	data, err := p.call(ctx, source.System, "getRun", mustJSON(map[string]any{"runId": runID}))
+	if err != nil {
+		return nil, notYet(err)
+	}
+	row, err := decodeRow(data)
+	if err == nil && row.RunID != runID {
+		err = errGarbage
+	}
+	return row, err
+}
+
+// insert stores rows that are not there yet and reports whether any is there now. A
+// run of this gateway with the same id stays what it is.
+func (f *Federation) insert(ctx context.Context, rows []*hostRow) (stored bool, err error) {
+	err = f.store.Update(ctx, func(tx *store.Tx) error {
+		stored = false
+		for _, h := range rows {
+			run, err := tx.Run(h.RunID)
+			switch {
+			case err == nil && !run.Upstream:
+				f.taken(h)
+			case err == nil:
+				stored = true // by somebody else, a moment ago
+			case !errors.Is(err, store.ErrNotFound):
+				return err
+			default:
+				if err := tx.InsertUpstreamRun(runOf(h), &store.UpstreamRun{Seen: true}); err != nil {
+					return err
+				}
+				stored = true
+			}
+		}
+		return nil
+	})
+	return stored, err
+}
+
+// taken says that a run cannot be shown, once for each.
+func (f *Federation) taken(h *hostRow) {
+	if _, before := f.hidden.LoadOrStore(h.RunID, struct{}{}); !before {
+		f.logger.Error("Smithers has a run whose id a run of this gateway has; it is not shown", runField(h.RunID),
+			zap.String("workflow", h.WorkflowKey))
+	}
+}
