@@ -34,6 +34,9 @@ func (g *Gateway) Match(site Site, r *http.Request) bool {
 	return routeOf(r.Method, path, hasQuery(r.URL)).kind > routeIndex
 }
 
+// contentPolicy lets a browser do nothing with an answer but show its text.
+const contentPolicy = "default-src 'none'; frame-ancestors 'none'"
+
 type handler struct {
 	g    *Gateway
 	site Site
@@ -126,6 +129,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set(wire.HeaderAPIVersion, wire.APIVersion)
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Content-Security-Policy", contentPolicy)
 
 	path, ok := strip(h.site.Prefix, r.URL)
 	if !ok {

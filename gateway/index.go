@@ -9,7 +9,7 @@ import (
 // nothing that needs a token.
 func (h *handler) serveIndex(w http.ResponseWriter) {
 	p := html.EscapeString(h.site.Prefix)
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	w.Header().Set("Content-Security-Policy", contentPolicy+"; style-src 'unsafe-inline'")
 	h.write(w, http.StatusOK, "text/html; charset=utf-8", []byte(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Smithers Gateway</title>

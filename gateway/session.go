@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"html"
 	"net/http"
@@ -38,14 +39,15 @@ func (h *handler) serveSession(w http.ResponseWriter, r *http.Request, run *runn
 	if err != nil {
 		quoted = []byte(`"/"`)
 	}
-	w.Header().Set("Referrer-Policy", "no-referrer") // the address holds the token
+	nonce := rand.Text()
+	w.Header().Set("Content-Security-Policy", contentPolicy+"; script-src 'nonce-"+nonce+"'")
 	h.write(w, http.StatusOK, "text/html; charset=utf-8", []byte(`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="0; url=`+html.EscapeString(next)+`">
 <title>Signing in</title>
-<script>location.replace(`+string(quoted)+`);</script>
+<script nonce="`+nonce+`">location.replace(`+string(quoted)+`);</script>
 </head>
 <body><p><a href="`+html.EscapeString(next)+`">Continue</a></p></body>
 </html>

@@ -62,6 +62,13 @@ export function register(gateway) {
     return { leaf: true };
   });
 
+  // Many events at once.
+  gateway.register("fill", async (ctx) => {
+    await ctx.loop("parts", { max: ctx.input.parts }, async () => ctx.task("part", async ({ log }) => {
+      for (let i = 0; i < 1000; i++) await log(`line ${i} of many that fill what keeps events in memory`);
+    }));
+  });
+
   // Long and quiet: clients come and go while it ticks.
   gateway.register("steady", async (ctx) => {
     const { url, ticks, periodMs } = ctx.input;

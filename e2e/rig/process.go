@@ -259,7 +259,7 @@ func (p *Process) Errors() []string {
 	var bad []string
 	for line := range strings.Lines(p.Log.String()) {
 		var entry struct{ Level, Logger string }
-		if json.Unmarshal([]byte(line), &entry) == nil && entry.Logger != "http.log.access" && (entry.Level == "error" || entry.Level == "panic" || entry.Level == "fatal") ||
+		if json.Unmarshal([]byte(line), &entry) == nil && !strings.HasPrefix(entry.Logger, "http.log.access") && (entry.Level == "error" || entry.Level == "panic" || entry.Level == "fatal") ||
 			strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
 			bad = append(bad, strings.TrimSpace(line))
 		}
