@@ -181,6 +181,9 @@ func (f *Fake) Put(r *Run) {
 	f.put(r)
 }
 
+// Later is Put for the function of OnCall.
+func (f *Fake) Later(r *Run) { f.put(r) }
+
 func (f *Fake) put(r *Run) {
 	if r.CreatedAtMs == 0 {
 		r.CreatedAtMs = time.Now().UnixMilli()

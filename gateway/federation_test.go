@@ -1,0 +1,319 @@
+package gateway
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/upstreamtest"
+)
+
+// startFront is a gateway in front of a fake Smithers.
+func startFront(t *testing.T, fake *upstreamtest.Fake, change func(*Settings)) *harness {
+	return start(t, t.TempDir(), func(s *Settings) {
+		s.Upstream = fake.URL()
+		if change != nil {
+			change(s)
+		}
+	}, Site{})
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	require.Eventually(t, cond, 20*time.Second, 5*time.Millisecond, "waiting for %s", what)
+}
+
+// Every method about a run of the upstream is forwarded, with the caller's identity, and
+// only after its scope was checked here.
+func TestUpstreamRunsAreForwarded(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, nil)
+	id := h.launch("theirs", obj{"a": 1})
+	fake.Event(id, "RunStarted")
+	for _, method := range []string{"resumeRun", "pauseRun", "cancelRun", "hijackRun", "rewindRun", "jumpToFrame", "submitApproval",
+		"submitSignal", "signals.send", "listRunDescendants", "listRunTokenUsage", "getNodeOutput", "getNodeDiff", "getRunDiff",
+		"whatHappened", "listNodeStates", "frames.list", "frames.get", "attempts.list", "attempts.get", "retryTask", "runs.rerun",
+		"listScores", "getScoreDetail", "getDevToolsSnapshot"} {
+		status, f := h.rpc("none", method, obj{"runId": id, "nodeId": "n"})
+		require.Equal(t, 403, status, method)
+		require.Equal(t, "FORBIDDEN", f.Error["code"], method)
+		require.Empty(t, fake.Calls(method), "nothing is asked for a caller without the scope")
+
+		params := obj{"runId": id, "nodeId": "n", "iteration": 0}
+		var answer obj
+		h.call(method, params, &answer)
+		require.Equal(t, obj{"method": method}, answer, method)
+		calls := fake.Calls(method)
+		require.Len(t, calls, 1, method)
+		require.Equal(t, "alice", calls[0].User)
+		require.Equal(t, "*", calls[0].Scopes)
+		require.Equal(t, "operator", calls[0].Role)
+		sent, err := json.Marshal(params)
+		require.NoError(t, err)
+		require.JSONEq(t, string(sent), string(calls[0].Params))
+	}
+	fake.OnCall(func(c upstreamtest.Call) (any, string) { return nil, "AlreadyDecided" })
+	h.refused("op", "submitApproval", obj{"runId": id, "nodeId": "n", "approved": true}, 409, "AlreadyDecided", "the fake refuses submitApproval")
+	h.refused("op", "runs.move", obj{"runId": id, "to": "current"}, 400, "INVALID_REQUEST",
+		"Smithers executes this run; only runs of scripts can be moved to another version")
+	own := h.launch("static", obj{})
+	h.refused("op", "runs.diff", obj{"leftRunId": id, "rightRunId": own}, 400, "INVALID_REQUEST",
+		"A run of Smithers can be compared with another run of Smithers only")
+}
+
+// Lists show both sides, in order and within their limits.
+func TestUpstreamListsAreMerged(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs", "sys-theirs")
+	h := startFront(t, fake, nil)
+	var flows []obj
+	h.call("listWorkflows", obj{}, &flows)
+	var keys []string
+	for _, w := range flows {
+		keys = append(keys, w["key"].(string))
+	}
+	require.Contains(t, keys, "theirs")
+	require.Contains(t, keys, "static")
+	require.NotContains(t, keys, "sys-theirs")
+	require.IsIncreasing(t, keys)
+
+	var want []string
+	for i := range 6 {
+		workflow := []string{"theirs", "static"}[i%2]
+		id := h.launch(workflow, obj{})
+		if workflow == "static" {
+			h.await(id, "finished")
+		}
+		want = append([]string{id}, want...)
+	}
+	list := func(filter obj) (ids []string) {
+		var rows []obj
+		h.call("listRuns", obj{"filter": filter}, &rows)
+		for _, r := range rows {
+			ids = append(ids, r["runId"].(string))
+		}
+		return ids
+	}
+	require.ElementsMatch(t, want, list(obj{}))
+	all := list(obj{})
+	require.Equal(t, all[:2], list(obj{"limit": 2}))
+	require.Equal(t, all[2:5], list(obj{"limit": 3, "offset": 2}))
+	require.Empty(t, list(obj{"limit": 3, "offset": 60}))
+	require.Len(t, list(obj{"status": "running"}), 3)
+	require.Len(t, list(obj{"workflow": "static", "limit": 2}), 2)
+
+	gate := h.launch("approve", obj{})
+	h.await(gate, "waiting-approval")
+	fake.Event(want[1], "ApprovalRequested", "nodeId", "gate", "iteration", 0, "request", obj{"mode": "decision"})
+	var approvals []obj
+	h.call("listApprovals", obj{}, &approvals)
+	require.Len(t, approvals, 2)
+	require.Equal(t, gate, approvals[0]["runId"], "oldest first")
+	require.Equal(t, want[1], approvals[1]["runId"])
+	h.call("listApprovals", obj{"limit": 1}, &approvals)
+	require.Len(t, approvals, 1)
+
+	// While Smithers is down the copies are shown.
+	eventually(t, "the copy of the gate", func() bool {
+		var hello struct{ Approvals []obj }
+		run, release := h.gateway.acquire()
+		defer release()
+		text, err := run.router.Hello(t.Context(), &auth.Principal{Scopes: []string{"*"}})
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &hello))
+		return len(hello.Approvals) == 2
+	})
+	fake.Stop()
+	require.Len(t, list(obj{}), 7)
+	h.call("listApprovals", obj{}, &approvals)
+	require.Len(t, approvals, 2)
+	h.call("cronList", obj{}, &[]obj{})
+}
+
+// While Smithers is down its runs answer that it is worth trying again, everything else
+// works, and streams go on when it is back.
+func TestUpstreamOutage(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, nil)
+	id := h.launch("theirs", obj{})
+	fake.Event(id, "NodeStarted", "nodeId", "a", "iteration", 0)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.server.URL+"/v1/api/runs/"+id+"/stream?afterSeq=0", nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer op")
+	res, err := h.server.Client().Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	require.Equal(t, 200, res.StatusCode)
+	lines := bufio.NewScanner(res.Body)
+	next := func() string {
+		for lines.Scan() {
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && strings.Contains(data, `"type":"RunEvent"`) {
+				var f struct{ Payload obj }
+				require.NoError(t, json.Unmarshal([]byte(data), &f))
+				node, _ := f.Payload["nodeId"].(string)
+				return node
+			}
+		}
+		t.Fatal("the stream has ended")
+		return ""
+	}
+	require.Equal(t, "a", next())
+
+	fake.Stop()
+	status, f := h.rpc("op", "getRun", obj{"runId": id})
+	require.Equal(t, 503, status)
+	require.Equal(t, "UNAVAILABLE", f.Error["code"])
+	require.Equal(t, true, f.Error["retryable"])
+	status, _ = h.rpc("op", "launchRun", obj{"workflow": "theirs"})
+	require.Equal(t, 503, status)
+	h.await(h.launch("static", obj{}), "finished")
+	res2, body := h.do("GET", "/v1/api/runs/"+id+"/events", "op", "")
+	require.Equal(t, 200, res2.StatusCode, string(body))
+
+	fake.Event(id, "NodeStarted", "nodeId", "b", "iteration", 0) // by another process, meanwhile
+	fake.Start()
+	require.Equal(t, "b", next())
+	fake.Event(id, "NodeStarted", "nodeId", "c", "iteration", 0)
+	require.Equal(t, "c", next())
+}
+
+// A gateway starts although its upstream is not there, and has its workflows when it
+// comes.
+func TestUpstreamThatIsAway(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	fake.Stop()
+	h := startFront(t, fake, nil)
+	h.await(h.launch("static", obj{}), "finished")
+	status, f := h.rpc("op", "launchRun", obj{"workflow": "theirs"})
+	require.Equal(t, 503, status, f.Error)
+	fake.Start()
+	eventually(t, "the workflow", func() bool {
+		status, _ := h.rpc("op", "launchRun", obj{"workflow": "theirs"})
+		return status == 200
+	})
+}
+
+// A workflow of one key on both sides is an error that names both.
+func TestUpstreamClash(t *testing.T) {
+	fake := upstreamtest.New(t, "static")
+	s := testSettings(t, t.TempDir())
+	s.Upstream = fake.URL()
+	g := New(testLogger(t))
+	require.NoError(t, g.Apply("test", s))
+	err := g.Start(t.Context())
+	require.ErrorContains(t, err, `workflow "static" is registered twice: by the binary (compiled in) and by Smithers (`+fake.URL()+`)`)
+	require.NoError(t, g.Close(t.Context()))
+}
+
+// Deliveries and schedules stay with the workflow.
+func TestUpstreamWebhooksAndSchedules(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	fake.Cron(obj{"cronId": "gateway:theirs", "workflow": "theirs", "pattern": "0 8 * * *", "createdAtMs": 1})
+	h := startFront(t, fake, nil)
+	res, body := h.do("POST", "/webhooks/theirs", "", `{"raw": 1}`, "X-Hub-Signature-256", "sha256=abc", "X-User-Id", "mallory",
+		"X-User-Scopes", "*", "Authorization", "Bearer op")
+	require.Equal(t, 200, res.StatusCode, string(body))
+	calls := fake.Calls("POST /webhooks/theirs")
+	require.Len(t, calls, 1)
+	require.Equal(t, `{"raw": 1}`, string(calls[0].Params))
+	require.Equal(t, "sha256=abc", calls[0].Header.Get("X-Hub-Signature-256"))
+	require.NotEqual(t, "mallory", calls[0].User, "nobody names a caller but this gateway")
+	require.NotEqual(t, "*", calls[0].Scopes)
+	require.Empty(t, calls[0].Bearer)
+	fake.Fail(upstreamtest.Faults{Cut: true})
+	res, _ = h.do("POST", "/webhooks/theirs", "", `{}`)
+	require.Equal(t, 503, res.StatusCode)
+	require.Len(t, fake.Calls("POST /webhooks/theirs"), 1)
+	fake.Fail(upstreamtest.Faults{})
+	res, _ = h.do("POST", "/webhooks/none", "", `{}`)
+	require.Equal(t, 404, res.StatusCode)
+
+	var crons []obj
+	h.call("cronList", obj{}, &crons)
+	require.Len(t, crons, 1)
+	h.call("cronCreate", obj{"workflow": "theirs", "pattern": "0 9 * * *"}, nil)
+	require.Len(t, fake.Calls("cronCreate"), 1)
+	h.call("cronCreate", obj{"workflow": "static", "pattern": "0 9 * * *", "cronId": "ours"}, nil)
+	require.Len(t, fake.Calls("cronCreate"), 1)
+	h.call("cronList", obj{}, &crons)
+	require.Len(t, crons, 2)
+	h.call("cronDelete", obj{"cronId": "ours"}, nil)
+	require.Empty(t, fake.Calls("cronDelete"))
+	fake.OnCall(func(c upstreamtest.Call) (any, string) {
+		fake.Later(&upstreamtest.Run{ID: "by-cron", Workflow: "theirs", By: "cron:gateway"})
+		return obj{"runId": "by-cron", "workflow": "theirs", "system": false}, ""
+	})
+	h.call("cronRun", obj{"cronId": "gateway:theirs"}, nil)
+	eventually(t, "the run", func() bool {
+		status, _ := h.rpc("op", "getRun", obj{"runId": "by-cron"})
+		return status == 200
+	})
+}
+
+// With a token the upstream takes all callers for one, so who may decide and rewind is
+// checked here.
+func TestUpstreamByToken(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, func(s *Settings) { s.UpstreamToken = "secret" })
+	id := h.launch("theirs", obj{})
+	require.Equal(t, "Bearer secret", fake.Calls("launchRun")[0].Bearer)
+	require.Empty(t, fake.Calls("launchRun")[0].User)
+	fake.Event(id, "ApprovalRequested", "nodeId", "gate", "iteration", 0, "request",
+		obj{"mode": "decision", "allowedUsers": []string{"alice"}})
+	decide := obj{"runId": id, "nodeId": "gate", "approved": true}
+	h.refused("approver", "submitApproval", decide, 403, "FORBIDDEN", "User is not allowed to decide this approval")
+	require.Empty(t, fake.Calls("submitApproval"))
+	h.call("submitApproval", decide, nil)
+	require.Len(t, fake.Calls("submitApproval"), 1)
+	h.call("rewindRun", obj{"runId": id, "frameNo": 1, "confirm": true}, nil)
+	require.Len(t, fake.Calls("rewindRun"), 1)
+}
+
+// A gap's snapshot is what Smithers says, and our copy while it cannot be asked.
+func TestUpstreamSnapshot(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, func(s *Settings) { s.EventWindow = 2 })
+	id := h.launch("theirs", obj{})
+	for range 6 {
+		fake.Event(id, "NodeStarted", "nodeId", "a", "iteration", 0)
+	}
+	run, release := h.gateway.acquire()
+	defer release()
+	eventually(t, "the events", func() bool { at, err := run.position(t.Context(), id); return err == nil && at.Last == 6 })
+	snapshot := func() obj {
+		text, err := run.router.Snapshot(t.Context(), id)
+		require.NoError(t, err)
+		var s obj
+		require.NoError(t, json.Unmarshal(text, &s))
+		return s
+	}
+	s := snapshot()
+	require.Equal(t, "fake-running", s["runState"].(obj)["state"])
+	require.NotContains(t, s, "system")
+	fake.Stop()
+	s = snapshot()
+	require.Equal(t, "running", s["status"])
+	require.Equal(t, "running", s["runState"].(obj)["state"])
+}
+
+// A run that was over before this gateway met it is streamed from its log.
+func TestUpstreamHistory(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	fake.Put(&upstreamtest.Run{ID: "old", Workflow: "theirs", CreatedAtMs: 1000})
+	fake.Event("old", "RunStarted", "at", int64(1000))
+	fake.Event("old", "NodeStarted", "nodeId", "a", "iteration", 0, "at", int64(1001))
+	fake.Event("old", "RunFinished", "at", int64(1002))
+	h := startFront(t, fake, nil)
+	res, body := h.do("GET", "/v1/api/runs/old/stream?afterSeq=0", "op", "")
+	require.Equal(t, 200, res.StatusCode, string(body))
+	require.Contains(t, string(body), `"event":"node.started"`)
+	require.Contains(t, string(body), `"event":"run.completed"`)
+	res, _ = h.do("GET", "/v1/api/runs/old/stream?afterSeq=2", "op", "")
+	require.Equal(t, 204, res.StatusCode)
+}
