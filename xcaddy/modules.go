@@ -14,7 +14,7 @@ import (
 // pinned are the modules that must not move: the JavaScript engine and SQLite are
 // C code translated for one exact version of libc, and another one crashes at run
 // time, not at compile time.
-var pinned = []string{"modernc.org/libc", "modernc.org/libquickjs", "modernc.org/quickjs", "modernc.org/sqlite"}
+var pinned = []string{"modernc.org/libc", "modernc.org/libquickjs", "modernc.org/sqlite"}
 
 // binaryModules reads which modules a binary was built from, as `go version -m`
 // shows them. A replaced module counts under its own path.

@@ -3,13 +3,8 @@ package jsmod
 import (
 	"context"
 	"errors"
-	"reflect"
 	"sync"
 	"sync/atomic"
-	"unsafe"
-
-	lib "modernc.org/libquickjs"
-	"modernc.org/quickjs"
 )
 
 // minimumVM is what a VM is assumed to need before it has run, and what every turn
@@ -64,36 +59,4 @@ func (b *budget) update(before, after int64) {
 func (b *budget) limit(used, each int64) int64 {
 	left := max(b.total-b.used.Load(), minimumVM)
 	return min(each, used+left)
-}
-
-// runtimePointer finds the engine's runtime behind a VM, 0 when this version of
-// the package keeps it elsewhere. The package offers no way to ask for the memory
-// in use.
-func runtimePointer(vm *quickjs.VM) uintptr {
-	rt := reflect.ValueOf(vm).Elem().FieldByName("runtime")
-	if !rt.IsValid() || rt.Kind() != reflect.Pointer || rt.IsNil() {
-		return 0
-	}
-	p := rt.Elem().FieldByName("cRuntime")
-	if !p.IsValid() || p.Kind() != reflect.Uintptr {
-		return 0
-	}
-	return uintptr(p.Uint())
-}
-
-// heapBytes reads the bytes in use from a runtime. Must not run beside a turn.
-func heapBytes(rt uintptr) int64 {
-	if rt == 0 {
-		return minimumVM
-	}
-	p := *(**lib.TJSRuntime)(unsafe.Pointer(&rt))
-	return int64(p.Fmalloc_ctx.Fmalloc_state.Fmalloc_size)
-}
-
-// stripDebug makes a runtime compile without places and source text, which halves
-// the bytecode.
-func stripDebug(rt uintptr) {
-	if rt != 0 {
-		lib.XJS_SetStripInfo(nil, rt, lib.MJS_STRIP_SOURCE|lib.MJS_STRIP_DEBUG)
-	}
 }

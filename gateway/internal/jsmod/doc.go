@@ -2,9 +2,11 @@
 // embedded engine.
 //
 // A module is bundled (Build), compiled to bytecode and registered in a throwaway VM
-// (Load). Each of its workflows is a program.Program whose machines own one VM each:
-// a VM serves one run and is never handed to another, because a module may keep state
-// in its variables. A few VMs per module are kept ready.
+// (Load). Each of its workflows is a program.Program whose machines own one VM each.
+// A module may keep state in its variables, so a VM is put back to what it was right
+// after loading before it serves another run (package quickjs), which costs a tenth of
+// making one; a VM that was stopped or has failed is thrown away. A few VMs per module
+// are kept ready.
 //
 // # Turns
 //
@@ -28,7 +30,8 @@
 // the body again, would not wake it.
 //
 // Code at the top level of a module and in register runs once per VM, before there is
-// a run. It sees the real clock; Math.random there is seeded with the bundle's hash.
+// a run, and many runs may begin from what it left. It sees the real clock; Math.random
+// there is seeded with the bundle's hash.
 //
 // # Where code is, across await
 //

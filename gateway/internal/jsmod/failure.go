@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"modernc.org/quickjs"
-
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/quickjs"
 )
 
 // jsFailure is an error as the prelude describes it.

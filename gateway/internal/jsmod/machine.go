@@ -127,14 +127,22 @@ func (m *machine) Deliver(event any) (program.Turn, error) {
 	return program.Turn{}, nil
 }
 
-// Close cancels host operations, waits for their goroutines and frees the VM.
+// Close cancels host operations, waits for their goroutines and returns the VM to the
+// module's pool or frees it.
 func (m *machine) Close() {
 	m.cancel()
 	m.operations.stopAll()
 	m.wg.Wait()
-	if !m.vm.freed.Load() { // an abandoned VM may still be running
-		m.vm.handler = nil
-		m.vm.close()
+	vm := m.vm
+	if vm == nil {
+		return
+	}
+	m.vm = nil
+	if m.broken == nil {
+		m.broken = &program.Failure{Name: "Error", Message: "the machine is closed"}
+	}
+	if !m.module.pool.give(vm) {
+		vm.close()
 	}
 }
 

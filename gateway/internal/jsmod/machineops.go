@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"modernc.org/quickjs"
-
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/quickjs"
 )
 
 // hostCall serves the operations of a workflow's VM. It runs during a turn.

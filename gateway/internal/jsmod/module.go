@@ -177,6 +177,9 @@ func (m *Module) vm(ctx context.Context) (*VM, error) {
 		return nil, err
 	}
 	vm, _, err := m.boot()
+	if err == nil {
+		m.pool.adopt(vm)
+	}
 	return vm, err
 }
 

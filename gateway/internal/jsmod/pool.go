@@ -2,6 +2,7 @@ package jsmod
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,14 +10,20 @@ import (
 // poolIdle is how long VMs are kept ready after the last run started.
 const poolIdle = time.Minute
 
-// pool keeps a few VMs with the module loaded ready for the next runs. A VM serves
-// one run only, since a module may keep state in its variables.
+// maxSaved bounds the VMs of a module that can be reset, since the copy of its memory
+// makes each of them twice as large.
+const maxSaved = 64
+
+// pool keeps VMs with the module loaded for the next runs. A module may keep state in
+// its variables, so a VM goes back to what it was after loading before it serves
+// another run; one that failed is thrown away.
 type pool struct {
 	module *Module
-	size   int
+	size   int // of VMs made ready ahead
 
 	mu      sync.Mutex
 	ready   []*VM
+	lent    []*VM // those that can come back, the longest lent first
 	filling bool
 	closed  bool
 	idle    *time.Timer
@@ -27,7 +34,7 @@ func newPool(m *Module) *pool {
 	return &pool{module: m, size: 2 * runtime.GOMAXPROCS(0)}
 }
 
-// take returns a ready VM or nil, and sees to it that the pool is filled again.
+// take returns a ready VM, or nil after it has begun to make some.
 func (p *pool) take() *VM {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -35,8 +42,8 @@ func (p *pool) take() *VM {
 	if n := len(p.ready); n > 0 {
 		vm = p.ready[n-1]
 		p.ready = p.ready[:n-1]
-	}
-	if !p.filling && !p.closed {
+		p.lend(vm)
+	} else if !p.filling && !p.closed {
 		p.filling = true
 		p.wg.Add(1)
 		go p.fill()
@@ -47,6 +54,58 @@ func (p *pool) take() *VM {
 		p.idle.Reset(poolIdle)
 	}
 	return vm
+}
+
+// adopt makes a VM that was booted for a run one that can come back. It must not have
+// run anything yet.
+func (p *pool) adopt(vm *VM) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed && vm.save() == nil {
+		p.lend(vm)
+	}
+}
+
+// lend notes who has a VM.
+func (p *pool) lend(vm *VM) {
+	p.lent = append(p.lent, vm)
+	p.trim()
+}
+
+// trim takes their copies from the VMs that have been away for longest when too many
+// could come back: their runs are long ones.
+func (p *pool) trim() {
+	for i := 0; i < len(p.lent)-1 && len(p.lent)+len(p.ready) > maxSaved; {
+		if p.lent[i].unsave() {
+			p.lent = slices.Delete(p.lent, i, i+1)
+		} else {
+			i++
+		}
+	}
+}
+
+// give takes a VM back whose run has ended, and reports whether it wanted it.
+func (p *pool) give(vm *VM) bool {
+	p.mu.Lock()
+	i := slices.Index(p.lent, vm)
+	if i >= 0 {
+		p.lent = slices.Delete(p.lent, i, i+1)
+	}
+	wanted := i >= 0 && !p.closed
+	p.mu.Unlock()
+	if !wanted || !vm.resettable() || vm.reset() != nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.ready) >= maxSaved {
+		return false
+	}
+	p.ready = append(p.ready, vm)
+	if len(p.ready) == 1 { // it may have been dropped meanwhile
+		p.idle.Reset(poolIdle)
+	}
+	return true
 }
 
 func (p *pool) fill() {
@@ -62,6 +121,9 @@ func (p *pool) fill() {
 		}
 		p.mu.Unlock()
 		vm, _, err := p.module.boot()
+		if err == nil {
+			err = vm.save()
+		}
 		p.mu.Lock()
 		if err != nil || p.closed {
 			p.filling = false
@@ -72,6 +134,7 @@ func (p *pool) fill() {
 			return
 		}
 		p.ready = append(p.ready, vm)
+		p.trim()
 		p.mu.Unlock()
 	}
 }

@@ -22,7 +22,7 @@ func TestPoolIsDroppedWhenIdle(t *testing.T) {
 		}
 		start := func() {
 			if vm := p.take(); vm != nil {
-				vm.close()
+				require.True(t, p.give(vm))
 			}
 		}
 		start()

@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
-	"modernc.org/quickjs"
 )
 
 //go:embed js
@@ -86,23 +87,17 @@ func (h *Host) compilePart(source string) ([]byte, error) {
 // compile turns a script into bytecode whose frames carry the given name of six
 // characters.
 func (h *Host) compile(source, name string) ([]byte, error) {
-	js, err := quickjs.NewVM()
-	if err != nil {
-		return nil, fmt.Errorf("starting the JavaScript engine: %w", err)
-	}
-	vm := &VM{host: h, js: js}
-	if name == preludeName {
-		stripDebug(runtimePointer(js))
-	}
+	vm := h.emptyVM()
 	var code []byte
-	err = h.slice(vm, compileLimit, func() (err error) {
-		code, err = js.Compile(source, quickjs.EvalGlobal)
+	err := h.slice(vm, compileLimit, func() (err error) {
+		vm.js.SetMemoryLimit(math.MaxInt64) // the compiler may need more than what it makes
+		code, err = vm.js.Compile(source, name != preludeName)
 		return err
 	})
-	if err == errAbandoned {
-		return nil, err
+	if errors.Is(err, errAbandoned) {
+		return nil, err // its goroutine frees the VM
 	}
-	defer js.Close()
+	vm.free()
 	if err != nil {
 		return nil, err
 	}

@@ -72,8 +72,8 @@ func TestLoopsHoldNobodyUp(t *testing.T) {
 	good := load(t, h, "good.mjs", body(`let n = 0; for (let i = 0; i < 20; i++) n += await ctx.task('t' + i, () => i); return n;`))
 	done := make(chan struct{})
 	for range 12 {
+		d := newDriver(t, bad, "bad")
 		go func() {
-			d := newDriver(t, bad, "bad")
 			d.run()
 			d.machine.Close()
 			done <- struct{}{}

@@ -3,9 +3,10 @@ package jsmod
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
-	"modernc.org/quickjs"
+	"github.com/smithersai/caddy-smithers/gateway/internal/quickjs"
 )
 
 // Reasons for which a VM cannot go on.
@@ -36,24 +37,18 @@ type VM struct {
 	entry   quickjs.Value // the prelude's turn function
 	handler hostHandler
 	seed    [2]int32 // of random numbers drawn while the module loads
-	runtime uintptr
-	counted int64 // bytes this VM stands with in the budget
+	counted int64    // bytes this VM stands with in the budget
 	expired atomic.Bool
 	waits   waits
+	slice   sync.Mutex // held while the engine runs; an abandoned VM keeps it
 	broken  error
 	freed   atomic.Bool
 }
 
 // newVM makes a VM with the prelude loaded.
 func (h *Host) newVM(seed [2]int32) (*VM, error) {
-	vm := &VM{host: h, seed: seed}
-	js, err := quickjs.NewVM()
-	if err != nil {
-		return nil, fmt.Errorf("starting the JavaScript engine: %w", err)
-	}
-	vm.js = js
-	vm.runtime = runtimePointer(js)
-	js.SetGCThreshold(uintptr(min(firstCollection, h.options.MemoryLimit/4)))
+	vm := h.emptyVM()
+	vm.seed = seed
 	h.liveVMs.Add(1)
 	if err := vm.do(vm.loadPrelude); err != nil {
 		vm.close()
@@ -62,30 +57,35 @@ func (h *Host) newVM(seed [2]int32) (*VM, error) {
 	return vm, nil
 }
 
+// emptyVM makes a VM without a prelude, whose engine starts with its first slice.
+func (h *Host) emptyVM() *VM {
+	vm := &VM{host: h}
+	vm.js = quickjs.New(vm.call)
+	return vm
+}
+
+// begin prepares the engine for a slice on a worker.
+func (vm *VM) begin(thread *quickjs.Thread) error {
+	if err := vm.js.Use(thread); err != nil {
+		return fmt.Errorf("starting the JavaScript engine: %w", err)
+	}
+	vm.js.SetMemoryLimit(vm.host.memory.limit(vm.counted, vm.host.options.MemoryLimit))
+	return nil
+}
+
 func (vm *VM) loadPrelude() error {
-	if err := vm.js.RegisterHostFunc("__host", vm.call); err != nil {
-		return err
-	}
-	make, err := vm.js.EvalBytecodeValue(vm.host.prelude.core)
+	vm.js.SetGCThreshold(min(firstCollection, vm.host.options.MemoryLimit/4))
+	make, err := vm.js.Load(vm.host.prelude.core)
 	if err != nil {
 		return err
 	}
-	defer make.Free()
-	global := vm.js.GlobalObject()
-	defer global.Free()
-	name, err := vm.js.NewAtom("__host")
+	host, err := vm.js.HostFunction()
 	if err != nil {
 		return err
 	}
-	host, err := global.GetPropertyValue(name)
-	if err != nil {
-		return err
-	}
-	defer host.Free()
-	if _, err := vm.js.Eval("delete globalThis.__host", quickjs.EvalGlobal); err != nil {
-		return err
-	}
-	vm.entry, err = make.CallValue(quickjs.UndefinedValue, host)
+	vm.entry, err = vm.js.CallValue(make, host)
+	vm.js.Free(make)
+	vm.js.Free(host)
 	return err
 }
 
@@ -94,21 +94,20 @@ func (vm *VM) do(fn func() error) error {
 	if vm.broken != nil {
 		return vm.broken
 	}
-	vm.js.SetMemoryLimit(uintptr(vm.host.memory.limit(vm.counted, vm.host.options.MemoryLimit)))
+	vm.slice.Lock()
 	err := vm.host.slice(vm, vm.host.options.TimeLimit, fn)
-	switch {
-	case errors.Is(err, ErrClosed):
-		vm.broken = err
-		return err
-	case errors.Is(err, errAbandoned):
+	if errors.Is(err, errAbandoned) {
 		vm.broken = err
 		vm.host.liveVMs.Add(-1)
 		vm.freed.Store(true)
 		return err
 	}
-	used := heapBytes(vm.runtime)
-	vm.host.memory.update(vm.counted, used)
-	vm.counted = used
+	vm.count()
+	vm.slice.Unlock()
+	if errors.Is(err, ErrClosed) {
+		vm.broken = err
+		return err
+	}
 	if err != nil {
 		vm.broken = err
 		if vm.expired.Load() {
@@ -118,10 +117,17 @@ func (vm *VM) do(fn func() error) error {
 	return vm.broken
 }
 
+// count brings the budget up to date.
+func (vm *VM) count() {
+	used := vm.js.Footprint()
+	vm.host.memory.update(vm.counted, used)
+	vm.counted = used
+}
+
 // turn calls the prelude's entry and runs on until every branch waits.
 func (vm *VM) turn(args ...any) (result int, err error) {
 	err = vm.do(func() error {
-		r, err := vm.entry.Call(quickjs.UndefinedValue, args...)
+		r, err := vm.js.Call(vm.entry, args...)
 		if err != nil {
 			return err
 		}
@@ -133,18 +139,14 @@ func (vm *VM) turn(args ...any) (result int, err error) {
 
 // drain runs the queued promise callbacks, then reports unhandled rejections.
 func (vm *VM) drain() error {
-	n, err := vm.js.ExecutePendingJobs()
-	if err != nil {
-		var jsError *quickjs.Error
-		if !errors.As(err, &jsError) {
-			return errEndless
-		}
+	n, err := vm.js.RunJobs()
+	if errors.Is(err, quickjs.ErrEndless) {
+		return errEndless
+	}
+	if err != nil || n == 0 {
 		return err
 	}
-	if n == 0 {
-		return nil
-	}
-	_, err = vm.entry.Call(quickjs.UndefinedValue, "rejections")
+	_, err = vm.js.Call(vm.entry, "rejections")
 	return err
 }
 
@@ -173,25 +175,62 @@ func (vm *VM) loadChunk(name string) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("host: no chunk %q", name)
 	}
-	f, err := vm.js.EvalBytecodeValue(code)
+	f, err := vm.js.Load(code)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Free()
-	_, err = vm.entry.Call(quickjs.UndefinedValue, "chunk", name, f)
+	_, err = vm.js.Call(vm.entry, "chunk", name, f)
+	vm.js.Free(f)
 	return nil, err
 }
 
 // evaluate runs a module's bytecode and what it queued.
 func (vm *VM) evaluate(code []byte) error {
 	return vm.do(func() error {
-		v, err := vm.js.EvalBytecodeValue(code)
+		v, err := vm.js.Load(code)
 		if err != nil {
 			return err
 		}
-		v.Free()
+		vm.js.Free(v)
 		return vm.drain()
 	})
+}
+
+// save keeps the VM as it is now, with the module loaded, for reset.
+func (vm *VM) save() error {
+	err := vm.js.Snapshot()
+	vm.count()
+	return err
+}
+
+// resettable reports whether reset is possible: the VM was saved and has not failed.
+func (vm *VM) resettable() bool {
+	return vm.broken == nil && !vm.freed.Load() && !vm.expired.Load() && vm.js.Resettable()
+}
+
+// reset makes the VM what it was when it was saved.
+func (vm *VM) reset() error {
+	vm.slice.Lock()
+	defer vm.slice.Unlock()
+	vm.handler = nil
+	vm.waits = waits{}
+	err := vm.js.Reset()
+	vm.count()
+	return err
+}
+
+// unsave gives up what save kept, unless the engine is running. It may be called while
+// another goroutine uses the VM.
+func (vm *VM) unsave() bool {
+	if !vm.slice.TryLock() {
+		return false
+	}
+	defer vm.slice.Unlock()
+	if !vm.freed.Load() {
+		vm.js.DropSnapshot()
+		vm.count()
+	}
+	return true
 }
 
 // close frees the engine's memory. An abandoned VM is freed by its own goroutine
@@ -201,16 +240,13 @@ func (vm *VM) close() {
 		return
 	}
 	vm.host.liveVMs.Add(-1)
+	vm.slice.Lock()
+	defer vm.slice.Unlock()
 	vm.free()
 }
 
 func (vm *VM) free() {
-	defer func() {
-		// An engine that panicked may panic again; its memory is then lost.
-		_ = recover()
-		vm.host.memory.update(vm.counted, 0)
-		vm.counted = 0
-	}()
-	vm.entry.Free()
-	_ = vm.js.Close()
+	vm.js.Close()
+	vm.host.memory.update(vm.counted, 0)
+	vm.counted = 0
 }

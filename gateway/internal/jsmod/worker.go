@@ -1,6 +1,7 @@
 package jsmod
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/quickjs"
 )
 
 // A job is one slice of computing in a VM, done by a worker goroutine. There are
@@ -33,13 +36,21 @@ const quantum = 50 * time.Millisecond
 func (h *Host) startWorker() {
 	h.wg.Add(1)
 	go func() {
+		thread := quickjs.NewThread()
 		for {
 			select {
 			case j := <-h.jobs:
-				if !h.work(j) {
+				var crashed bool
+				if !h.work(j, thread, &crashed) {
+					thread.Close()
 					return
 				}
+				if crashed { // what the panic left on the stack is not to be trusted
+					thread.Close()
+					thread = quickjs.NewThread()
+				}
 			case <-h.ctx.Done():
+				thread.Close()
 				h.wg.Done()
 				return
 			}
@@ -49,8 +60,10 @@ func (h *Host) startWorker() {
 
 // work runs a job and reports whether the worker may go on: not when another worker
 // took this one's place meanwhile, because the slice was late or the VM given up.
-func (h *Host) work(j *job) (alive bool) {
-	err := j.guarded()
+func (h *Host) work(j *job, thread *quickjs.Thread, crashed *bool) (alive bool) {
+	err := j.guarded(thread)
+	var crash *enginePanic
+	*crashed = errors.As(err, &crash)
 	if j.state.CompareAndSwap(jobRunning, jobFinished) {
 		j.done <- err
 		return true
@@ -66,12 +79,15 @@ func (h *Host) work(j *job) (alive bool) {
 }
 
 // guarded turns a panic of the engine into an error; the VM cannot be used again.
-func (j *job) guarded() (err error) {
+func (j *job) guarded(thread *quickjs.Thread) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &enginePanic{value: p, stack: debug.Stack()}
 		}
 	}()
+	if err := j.vm.begin(thread); err != nil {
+		return err
+	}
 	return j.fn()
 }
 
@@ -174,30 +190,24 @@ func (h *Host) interrupt(j *job, limit time.Duration) error {
 	j.vm.expired.Store(true)
 	deadline := time.NewTimer(h.grace)
 	defer deadline.Stop()
-	// The engine forgets an interrupt when a call into it begins, so it is repeated.
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	for {
-		j.vm.js.Interrupt()
-		select {
-		case err := <-j.done:
-			if err == nil {
-				err = errTimeLimit
-			}
-			return err
-		case <-again.C:
-		case <-deadline.C:
-			late := j.state.CompareAndSwap(jobLate, jobAbandoned)
-			if !late && !j.state.CompareAndSwap(jobRunning, jobAbandoned) {
-				if err := <-j.done; err != nil {
-					return err
-				}
-				return errTimeLimit
-			}
-			h.abandon(limit, late)
-			return errAbandoned
+	j.vm.js.Interrupt()
+	select {
+	case err := <-j.done:
+		if err == nil {
+			err = errTimeLimit
 		}
+		return err
+	case <-deadline.C:
 	}
+	late := j.state.CompareAndSwap(jobLate, jobAbandoned)
+	if !late && !j.state.CompareAndSwap(jobRunning, jobAbandoned) {
+		if err := <-j.done; err != nil {
+			return err
+		}
+		return errTimeLimit
+	}
+	h.abandon(limit, late)
+	return errAbandoned
 }
 
 // abandon counts a worker out; late says that another one has its place already.
