@@ -3,11 +3,13 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"os"
 	"text/tabwriter"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/smithersai/caddy-smithers/gateway"
 	"github.com/smithersai/caddy-smithers/gateway/module"
 )
 
@@ -22,12 +24,15 @@ func moduleCommand() caddycmd.Command {
 				Short: "Bundles a module, registers its workflows and lists them",
 				Long: `Does with a module what a starting gateway does, in a throwaway VM: bundles it with
 everything it imports, calls its register function and lists what that registered.
-Fails with file, line and message.`,
+A module that imports smithers-orchestrator registers in a process of its own, with
+Bun and a throwaway database. Fails with file, line and message.`,
 				Args: cobra.ExactArgs(1),
 				RunE: runE(moduleCheck),
 			}
 			check.Flags().String("root", "", "`folder` that imports may not leave (default: as module_root)")
 			check.Flags().StringSlice("env", nil, "environment `variables` that the module may read")
+			check.Flags().String("runtime", os.Getenv(gateway.EnvRuntime), "what runs the module: auto, script or smithers")
+			check.Flags().String("runtime-command", os.Getenv(gateway.EnvRuntimeCommand), "path or name of `Bun` (default: as runtime_command)")
 			formatFlag(check)
 			cmd.AddCommand(check)
 			cmd.Args = cobra.ArbitraryArgs
@@ -45,14 +50,25 @@ func moduleCheck(cmd *cobra.Command, args []string) error {
 	}
 	root, _ := cmd.Flags().GetString("root")
 	env, _ := cmd.Flags().GetStringSlice("env")
-	report, err := module.Check(cmd.Context(), args[0], module.Options{Root: root, Env: env})
+	runtime, _ := cmd.Flags().GetString("runtime")
+	command, _ := cmd.Flags().GetString("runtime-command")
+	switch runtime {
+	case "", gateway.RuntimeAuto, gateway.RuntimeScript, gateway.RuntimeSmithers:
+	default:
+		return fmt.Errorf("runtime: %q is not one of auto, script, smithers", runtime)
+	}
+	report, err := module.Check(cmd.Context(), args[0], module.Options{Root: root, Env: env, Runtime: runtime, Command: command})
 	if err != nil {
 		return err
 	}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), report)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d bytes bundled, version %.12s\n", report.Path, report.Bytes, report.Hash)
+	if report.Runtime == gateway.RuntimeSmithers {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: runs in Smithers %s, version %.12s\n", report.Path, report.Smithers, report.Hash)
+	} else {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d bytes bundled, version %.12s\n", report.Path, report.Bytes, report.Hash)
+	}
 	if len(report.Workflows) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "It registers no workflows.")
 		return nil

@@ -16,13 +16,21 @@ import (
 type Options struct {
 	Root string   // folder that imports may not leave; "": as a gateway finds it
 	Env  []string // names of environment variables that the module may read
+	// Runtime is what runs the module: "script", "smithers", or "" and "auto" for what
+	// it imports.
+	Runtime string
+	// Command is the path or name of Bun for a module that needs the Smithers runtime;
+	// "": as a gateway finds it.
+	Command string
 }
 
 // Report is what a module registers.
 type Report struct {
 	Path      string     `json:"path"`
-	Hash      string     `json:"hash"`  // of the bundle, by which runs name their version
-	Bytes     int        `json:"bytes"` // of the bundle
+	Hash      string     `json:"hash"`            // of the bundle, by which runs name their version
+	Bytes     int        `json:"bytes,omitempty"` // of the bundle; 0 for the Smithers runtime
+	Runtime   string     `json:"runtime"`         // script or smithers
+	Smithers  string     `json:"smithersVersion,omitempty"`
 	Workflows []Workflow `json:"workflows"`
 }
 
@@ -37,9 +45,19 @@ type Workflow struct {
 	System       bool   `json:"system"`
 }
 
-// Check bundles the module at path and calls its register function in a throwaway
-// VM. Its errors name file, line and message.
+// Check calls the register function of the module at path, bundled in a throwaway VM
+// or, if it imports smithers-orchestrator, in a process of its own with a throwaway
+// database. Its errors name file, line and message.
 func Check(ctx context.Context, path string, o Options) (*Report, error) {
+	if o.Runtime != runtimeScript {
+		in, err := jsmod.Inspect(path, o.Root)
+		if err != nil {
+			return nil, err
+		}
+		if in.Smithers != nil || o.Runtime == runtimeSmithers {
+			return checkSmithers(ctx, path, in, o)
+		}
+	}
 	env := make(map[string]string, len(o.Env))
 	for _, name := range o.Env {
 		if value, ok := os.LookupEnv(name); ok {
@@ -59,7 +77,7 @@ func Check(ctx context.Context, path string, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{Path: path, Hash: bundle.Hash, Bytes: len(bundle.Source), Workflows: make([]Workflow, 0, len(module.Workflows))}
+	report := &Report{Path: path, Hash: bundle.Hash, Bytes: len(bundle.Source), Runtime: runtimeScript, Workflows: make([]Workflow, 0, len(module.Workflows))}
 	for _, w := range module.Workflows {
 		if w.Schedule != "" {
 			if _, err := schedule.Parse(w.Schedule, w.TimeZone); err != nil {

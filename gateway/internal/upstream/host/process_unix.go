@@ -41,7 +41,8 @@ func spawn(launch launchSpec, out *output) (child, error) {
 		return nil, err
 	}
 	life, reports, stdout, stderr := pipes[0], pipes[1], pipes[2], pipes[3]
-	p.cmd = exec.Command(launch.runtime, launch.script)
+	// Without node_modules Bun would fetch packages by itself, any version of them.
+	p.cmd = exec.Command(launch.runtime, "--no-install", launch.script)
 	p.cmd.Dir, p.cmd.Env = launch.dir, launch.env
 	p.cmd.Stdout, p.cmd.Stderr = stdout.w, stderr.w
 	p.cmd.ExtraFiles = []*os.File{life.r, reports.w}
