@@ -5,14 +5,13 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/host/hosttest"
 )
 
-// TestMain lets the test binary play Bun: started as the runtime of a Host, it speaks
-// the script's side of the conversation.
 func TestMain(m *testing.M) {
-	if role := os.Getenv(playEnv); role != "" {
-		play(role)
-		return
+	if hosttest.Main() {
+		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }

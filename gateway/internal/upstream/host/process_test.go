@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/host/hosttest"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 )
 
@@ -57,7 +58,7 @@ func zombie(pid int) bool {
 }
 
 func TestStartAndStop(t *testing.T) {
-	h := start(t, playing(t, "plain"))
+	h := start(t, playing(t))
 	s := h.Status()
 	require.Equal(t, source.Ready, s.State)
 	require.Equal(t, 1, s.Generation)
@@ -80,7 +81,7 @@ func TestStartAndStop(t *testing.T) {
 }
 
 func TestKilledProcessComesBack(t *testing.T) {
-	h := start(t, playing(t, "plain"))
+	h := start(t, playing(t))
 	first := h.Status().PID
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
 	s := await(t, h, source.Ready, 2)
@@ -90,7 +91,7 @@ func TestKilledProcessComesBack(t *testing.T) {
 }
 
 func TestGrandchildrenEndWithTheProcess(t *testing.T) {
-	o := playing(t, "breeds")
+	o := playing(t, hosttest.Breeds)
 	h := start(t, o)
 	grandchild := pidIn(t, filepath.Join(filepath.Dir(o.Module), "grandchild"))
 	require.NoError(t, syscall.Kill(h.Status().PID, syscall.SIGKILL))
@@ -99,7 +100,7 @@ func TestGrandchildrenEndWithTheProcess(t *testing.T) {
 }
 
 func TestStubbornProcessIsKilled(t *testing.T) {
-	o := playing(t, "stubborn")
+	o := playing(t, hosttest.Stubborn)
 	o.StopGrace = 50 * time.Millisecond
 	h := start(t, o)
 	pid := h.Status().PID
@@ -108,7 +109,7 @@ func TestStubbornProcessIsKilled(t *testing.T) {
 }
 
 func TestRetire(t *testing.T) {
-	o := playing(t, "plain")
+	o := playing(t)
 	retired := make(chan struct{})
 	o.Retired = func() { close(retired) }
 	h := start(t, o)
@@ -122,13 +123,13 @@ func TestStartFails(t *testing.T) {
 		is   error
 		text string
 	}{
-		"throws": {ErrModule, "gateway.mjs:3:7: TypeError: boom"},
-		"dies":   {nil, "exit status 3; its last output was:\ncannot go on"},
-		"hangs":  {ErrStartLimit, "raise runtime_start_limit"},
+		hosttest.Throws: {ErrModule, "gateway.mjs:3:7: TypeError: boom"},
+		hosttest.Dies:   {nil, "exit status 3; its last output was:\ncannot go on"},
+		hosttest.Hangs:  {ErrStartLimit, "raise runtime_start_limit"},
 	} {
 		t.Run(role, func(t *testing.T) {
 			o := playing(t, role)
-			if role == "hangs" {
+			if role == hosttest.Hangs {
 				o.StartLimit = 200 * time.Millisecond
 			}
 			_, err := Start(t.Context(), o)
@@ -143,7 +144,7 @@ func TestStartFails(t *testing.T) {
 func TestStartIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Start(ctx, playing(t, "hangs"))
+	_, err := Start(ctx, playing(t, hosttest.Hangs))
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -151,7 +152,7 @@ func TestStartIsCancelled(t *testing.T) {
 // gateway would.
 func TestNothingOutlivesTheGateway(t *testing.T) {
 	if os.Getenv("HOST_TEST_GATEWAY") != "" {
-		o := playing(t, "breeds")
+		o := playing(t, hosttest.Breeds)
 		h, err := Start(t.Context(), o)
 		require.NoError(t, err)
 		grandchild := pidIn(t, filepath.Join(filepath.Dir(o.Module), "grandchild"))
@@ -189,4 +190,13 @@ func pidIn(t *testing.T, file string) int {
 	pid, err := strconv.Atoi(string(text))
 	require.NoError(t, err)
 	return pid
+}
+
+func TestCheck(t *testing.T) {
+	workflows, version, err := Check(t.Context(), playing(t))
+	require.NoError(t, err)
+	require.Equal(t, []Workflow{{Key: "one"}}, workflows)
+	require.Equal(t, "0.0.0", version)
+	_, _, err = Check(t.Context(), playing(t, hosttest.Throws))
+	require.ErrorIs(t, err, ErrModule)
 }
