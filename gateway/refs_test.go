@@ -2,13 +2,21 @@ package gateway
 
 import (
 	"context"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/host/hosttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if hosttest.Main() {
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestRefs(t *testing.T) {
 	r := newRefs()
