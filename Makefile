@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e conformance crash lint fmt fuzz bench bench-quick bench-micro test-deploy clean
+.PHONY: help build test race unit e2e conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro test-deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,12 @@ conformance: ## the official client and contract package against the built binar
 
 crash: ## reliability at full size: 200 kills, 20 stops, storage lost (about 10 minutes)
 	@sh .ci/test crash
+
+overload: ## attacks at full size: 10,000 half-open upgrades, floods, hostile workflows (about 5 minutes)
+	@sh .ci/test overload
+
+soak: ## an hour that cuts every client each 30 seconds; writes docs/soak.svg
+	@sh .ci/test soak
 
 lint: ## gofmt, vet, staticcheck, go mod tidy, import order, govulncheck
 	@sh .ci/lint

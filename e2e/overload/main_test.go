@@ -34,7 +34,7 @@ http://127.0.0.1:%d {
 		token_store %s
 		module %s
 		public_metrics on
-		request_timeout 5s
+		request_timeout 3s
 		auth_deadline 3s
 		write_timeout 3s
 		vm_time 1s

@@ -55,7 +55,7 @@ func (s *Site) Launch(args ...string) *Process {
 	line := append(append([]string{}, s.Wrap...), binary)
 	line = append(line, args...)
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Dir, cmd.Env = s.Dir, s.environ()
+	cmd.Dir, cmd.Env = s.Dir, s.Environ()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a tracer dies with what it traces
 	p := &Process{
 		T: s.T, Site: s, Cmd: cmd, Log: &Buffer{}, Done: make(chan struct{}), Client: s.Client(""),

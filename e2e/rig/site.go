@@ -56,7 +56,8 @@ func (s *Site) Write(name, text string) string {
 	return path
 }
 
-func (s *Site) environ() []string {
+// Environ is the environment of the site's processes.
+func (s *Site) Environ() []string {
 	return append([]string{
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + s.Dir,
@@ -71,7 +72,7 @@ func (s *Site) environ() []string {
 func (s *Site) CLI(args ...string) (output string, code int) {
 	s.T.Helper()
 	cmd := exec.CommandContext(s.T.Context(), binary, args...)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = s.Dir, s.environ(), 5*time.Second
+	cmd.Dir, cmd.Env, cmd.WaitDelay = s.Dir, s.Environ(), 5*time.Second
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -90,7 +91,7 @@ func (s *Site) Issue(scopes, user string) string {
 func (s *Site) IssueFor(scopes, user, ttl string) string {
 	s.T.Helper()
 	cmd := exec.CommandContext(s.T.Context(), binary, "token", "issue", "--scopes", scopes, "--format", "json", "--user-id", user, "--ttl", ttl)
-	cmd.Dir, cmd.Env = s.Dir, s.environ()
+	cmd.Dir, cmd.Env = s.Dir, s.Environ()
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.Output()

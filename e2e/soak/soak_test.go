@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
 // TestSoak runs for SOAK_SECONDS and cuts every connection each SOAK_CUT_SECONDS.
 // SOAK_PLOT names a file for the plot of what the process used.
 func TestSoak(t *testing.T) {
-	length := time.Duration(rig.Count(t, "SOAK_SECONDS", 60)) * time.Second
+	length := time.Duration(rig.Count(t, "SOAK_SECONDS", 45)) * time.Second
 	every := time.Duration(rig.Count(t, "SOAK_CUT_SECONDS", 10)) * time.Second
 	s := rig.NewSite(t, load.Module)
 	ledger := rig.NewLedger(t, t.TempDir(), nil)
