@@ -31,7 +31,8 @@ type actor struct {
 	id       string
 	workflow string
 	random   *rand.Rand
-	seen     chan string // names of events, the live ones as they come
+	seen     chan string   // names of events, the live ones as they come
+	lost     chan struct{} // closed when no more will come because the stream failed
 }
 
 // live launches the run, does what it waits for and follows it to its end.
@@ -45,15 +46,17 @@ func (a *actor) live() error {
 	var wg sync.WaitGroup
 	var followed, acted error
 	wg.Go(func() {
-		followed = (&follower{f: a.f, run: a.id, name: "live", seen: a.seen}).follow(a.c)
+		if followed = (&follower{f: a.f, run: a.id, name: "live", seen: a.seen}).follow(a.c); followed != nil {
+			close(a.lost)
+		}
 	})
 	acted = a.act()
 	wg.Wait()
-	if acted != nil {
-		return acted
-	}
 	if followed != nil {
 		return fmt.Errorf("stream: %w", followed)
+	}
+	if acted != nil {
+		return acted
 	}
 	if a.f.ReplayEach {
 		if err := a.replay(); err != nil {
@@ -141,6 +144,8 @@ func (a *actor) await(name string) error {
 				a.seen <- got // for those who ask next
 				return nil
 			}
+		case <-a.lost:
+			return fmt.Errorf("waiting for %s: the stream failed", name)
 		case <-a.f.ctx.Done():
 			return a.f.ctx.Err()
 		}

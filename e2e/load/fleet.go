@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,6 +43,22 @@ type Fleet struct {
 	next    atomic.Int64
 	runs    atomic.Int64
 	cuts    cutter
+
+	mu   sync.Mutex
+	open map[string]bool // runs that are being seen through
+}
+
+func (f *Fleet) current(run string, open bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open == nil {
+		f.open = map[string]bool{}
+	}
+	if open {
+		f.open[run] = true
+	} else {
+		delete(f.open, run)
+	}
 }
 
 // NewFleet prepares a fleet that ends with the test.
@@ -74,7 +92,9 @@ func (f *Fleet) Finish(patience time.Duration) error {
 	case <-done:
 		return nil
 	case <-time.After(patience):
-		return fmt.Errorf("some runs were not seen to their end within %s", patience)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return fmt.Errorf("some runs were not seen to their end within %s: %v", patience, slices.Sorted(maps.Keys(f.open)))
 	}
 }
 
@@ -89,9 +109,12 @@ func (f *Fleet) work() {
 		n := f.next.Add(1)
 		a := &actor{
 			f: f, c: c, n: n, id: fmt.Sprintf("run-%05d", n), random: rand.New(rand.NewPCG(f.seed, uint64(n))), //nolint:gosec // repeatable
-			workflow: workflows[int(n)%len(workflows)], seen: make(chan string, 1024),
+			workflow: workflows[int(n)%len(workflows)], seen: make(chan string, 1024), lost: make(chan struct{}),
 		}
-		if err := a.live(); err != nil && f.ctx.Err() == nil {
+		f.current(a.id, true)
+		err := a.live()
+		f.current(a.id, err != nil)
+		if err != nil && f.ctx.Err() == nil {
 			f.t.Errorf("run %s (%s): %v", a.id, a.workflow, err)
 			return
 		}

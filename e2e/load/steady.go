@@ -25,7 +25,10 @@ func (f *Fleet) Keep(s Steady) {
 			defer f.wg.Done()
 			for n := 0; !f.finishing(); n++ {
 				id := fmt.Sprintf("steady-%02d-%04d", lane, n)
-				if err := f.steady(s, id); err != nil && f.ctx.Err() == nil {
+				f.current(id, true)
+				err := f.steady(s, id)
+				f.current(id, err != nil)
+				if err != nil && f.ctx.Err() == nil {
 					f.t.Errorf("run %s: %v", id, err)
 					return
 				}
