@@ -55,12 +55,15 @@ func TestSmithersIsKilledAtRandom(t *testing.T) {
 		})
 	}
 	last := 0
-	for range kills {
+	for killed := 0; killed < kills; {
 		var pid int
 		p.Wait("a Smithers process", func() bool { pid = hostPID(p); return pid > 0 && pid != last })
 		p.Wait("its health", func() bool { return p.Call(t.Context(), "launchRun", map[string]any{"workflow": "child"}, nil) == nil })
-		time.Sleep(time.Duration(50+dice.IntN(1200)) * time.Millisecond)
-		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		time.Sleep(time.Duration(50+dice.IntN(2500)) * time.Millisecond)
+		if err := syscall.Kill(pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) { // it was a helper of the supervisor, and has ended
+			require.NoError(t, err)
+			killed++
+		}
 		last = pid
 	}
 	p.Wait("a Smithers process after the last kill", func() bool {
@@ -70,7 +73,7 @@ func TestSmithersIsKilledAtRandom(t *testing.T) {
 	work.Wait()
 
 	t.Logf("%d kills, %d runs", kills, len(seen))
-	require.Greater(t, len(seen), kills)
+	require.GreaterOrEqual(t, len(seen), clients, "too few to mean anything")
 	for run, events := range seen {
 		contiguous(t, run, events)
 		require.Equal(t, "run.completed", events[len(events)-1].Event)
