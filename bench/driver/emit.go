@@ -1,5 +1,5 @@
-// Package driver is the workflow "emit", compiled into the gateway that `make bench`
-// measures. It logs lines as fast as the gateway takes them, or at a pace, so that what
+// Package driver has the workflows compiled into the gateway that `make bench` measures.
+// "emit" logs lines as fast as the gateway takes them, or at a pace, so that what
 // is measured is the gateway and not an engine for scripts.
 package driver
 
@@ -26,13 +26,7 @@ func (*Emit) CaddyModule() caddy.ModuleInfo {
 }
 
 // UnmarshalCaddyfile takes no settings.
-func (*Emit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	if d.NextArg() || d.NextBlock(d.Nesting()) {
-		return d.Err("workflow emit takes no settings")
-	}
-	return nil
-}
+func (*Emit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return bare(d) }
 
 // burst is the payload of a signal. A burst without lines ends the run.
 type burst struct {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -38,23 +39,29 @@ type spec struct {
 	ready string // a path that answers 200
 }
 
-// start runs a process and waits until it is ready.
+// start runs a process and waits until it is ready. Another process may take the address
+// first; then it is tried again at another one.
 func start(ctx context.Context, s spec) (*Process, error) {
-	p := &Process{Name: s.name, Dir: s.dir, done: make(chan struct{})}
-	addr, err := FreeAddr()
-	if err != nil {
-		return nil, err
-	}
-	p.Addr = addr
-	if err := p.launch(s); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.name, err)
-	}
-	if err := p.Ready(ctx, s.ready); err != nil {
+	for try := 1; ; try++ {
+		addr, err := FreeAddr()
+		if err != nil {
+			return nil, err
+		}
+		p := &Process{Name: s.name, Dir: s.dir, Addr: addr, done: make(chan struct{})}
+		if err := p.launch(s); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		err = p.Ready(ctx, s.ready)
+		if err == nil {
+			return p, nil
+		}
+		p.Kill()
 		err = fmt.Errorf("%s: %w\n%s", s.name, err, p.LogTail())
-		p.Stop()
-		return nil, err
+		if try == 3 || ctx.Err() != nil {
+			p.Stop()
+			return nil, err
+		}
 	}
-	return p, nil
 }
 
 func (p *Process) launch(s spec) error {
@@ -77,14 +84,18 @@ func (p *Process) launch(s spec) error {
 	return nil
 }
 
-// FreeAddr is an address of loopback that nobody listens on.
+// FreeAddr is an address of loopback that nobody listens on. Its port is not among those
+// that the system gives to clients.
 func FreeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var err error
+	for range 100 {
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))); err == nil {
+			defer ln.Close()
+			return ln.Addr().String(), nil
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	return "", err
 }
 
 // Ready waits until a path is answered with 200.

@@ -50,7 +50,7 @@ func All() []Scenario {
 		{"fanout", "Events of one run to many sockets", fanout},
 		{"latency", "From queueing an event to its arrival, 64 sockets, 1,000 events a second", latency},
 		{"launch", "Runs of one task, from launchRun to run.completed", launch},
-		{"inflight", "5,000 runs in flight, each in a task that waits 60 s; then 100,000 finished runs", inflight},
+		{"inflight", "5,000 runs in flight, each in a task that waits for a timer; then 100,000 finished runs", inflight},
 		{"replay", "Replay of a window of 10,000 events", replay},
 		{"wake", "Wake of a parked run whose module has 300 KB", wake},
 		{"rpc", "HTTP RPC against Caddy's own respond", rpc},

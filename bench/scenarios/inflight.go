@@ -15,6 +15,8 @@ import (
 func inflight(ctx context.Context, e *Env) error {
 	n, done := e.Pick(5_000, 1_000, 20), e.Pick(100_000, 3_000, 50)
 	e.Settings = "`max_vms 6000`, `vm_memory_total 8GiB`: each of these runs holds a script machine while its task waits"
+	e.Note("The timers run for 240 s instead of 60 s, so that all runs are still in their tasks when they are measured.")
+	e.Note("The 100,000 finished runs are runs of one task of a workflow in Go; launches are those of a script in all cases.")
 	settings := []string{"max_vms 6000", "vm_memory_total 8GiB"}
 	for range e.Rounds {
 		if err := e.inflightRound(ctx, n, settings); err != nil {
@@ -76,7 +78,7 @@ func (e *Env) inflightRound(ctx context.Context, n int, settings []string) error
 	}
 	h, err := g.Health(ctx)
 	if err == nil && h.Runs.Attempts < int64(n) {
-		e.Note("When a round ended, %d of %d tasks were still waiting: it took longer than their 60 s.", h.Runs.Attempts, n)
+		return fmt.Errorf("when the round ended, only %d of %d tasks were still waiting", h.Runs.Attempts, n)
 	}
 	return err
 }
@@ -95,7 +97,7 @@ func (e *Env) finishedRuns(ctx context.Context, n int) error {
 	defer l.close()
 	e.Say("finishing %d runs", n)
 	begin := time.Now()
-	if err := l.many(ctx, "one", n, true); err != nil {
+	if err := l.many(ctx, "quick", n, true); err != nil {
 		return err
 	}
 	e.Add("gateway", fmt.Sprintf("runs/s while %s runs were finished, 64 in flight", report.Number(float64(n))), "runs/s", float64(n)/time.Since(begin).Seconds())

@@ -13,7 +13,7 @@ import (
 // parked measures what runs that wait for a decision hold in memory.
 func parked(ctx context.Context, e *Env) error {
 	n := e.Pick(100_000, 5_000, 100)
-	e.Note("The runs wait for an approval. Resident memory is read 10 s after the last run has left memory, and in each round 10 s after a kill and a start on that database; less that of the empty gateway at the same age.")
+	e.Note("The runs wait for a signal (a workflow in Go: a parked run holds its rows, whatever it is written in). Resident memory is read 10 s after the last run has left memory, and in each round 10 s after a kill and a start on that database; less that of the empty gateway at the same age.")
 	g, err := e.Gateway(ctx, peers.GatewayOptions{})
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func parked(ctx context.Context, e *Env) error {
 	line := report.Series{Name: "after launching them"}
 	begin := time.Now()
 	for done, next := 0, max(n/100, 10); done < n; done, next = next, min(n, next*10) {
-		if err := l.many(ctx, "parked", next-done, false); err != nil {
+		if err := l.many(ctx, "emit", next-done, false); err != nil {
 			l.close()
 			return err
 		}

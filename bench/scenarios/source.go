@@ -193,7 +193,7 @@ func (c *crowd) read(ctx context.Context, b burst, each func(i int) func([]byte)
 			}
 			go func() {
 				before.Add(s.Bytes)
-				s.Deadline(2 * time.Minute)
+				s.Deadline(time.Minute)
 				err := s.Burst(c.src.stream, n, look)
 				after.Add(s.Bytes)
 				if err != nil {

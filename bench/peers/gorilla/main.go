@@ -31,8 +31,9 @@ type coalesced struct {
 func (c coalesced) Write(b []byte) (int, error) { return c.w.Write(b) }
 
 type peer struct {
-	ws  *websocket.Conn
-	out coalesced
+	ws   *websocket.Conn
+	out  coalesced
+	busy *sync.Mutex // of the burst that is being written
 }
 
 type server struct {
@@ -77,7 +78,7 @@ func (s *server) join(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	s.peers = append(s.peers, peer{ws, out})
+	s.peers = append(s.peers, peer{ws, out, new(sync.Mutex)})
 	s.mu.Unlock()
 	if err := out.w.Flush(); err != nil { // only now may the client ask for frames
 		return
@@ -119,6 +120,8 @@ func (s *server) emit(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p peer) write(start string, first, lines int) {
+	p.busy.Lock()
+	defer p.busy.Unlock()
 	frame := []byte(start)
 	for i := range lines {
 		frame = append(strconv.AppendInt(frame[:len(start)], int64(first+i), 10), "}}"...)
