@@ -91,10 +91,16 @@ type DevToolsOp struct {
 // Snapshot and Delta is set, as Kind says.
 type DevToolsEvent struct {
 	Version  int               `json:"version"`
-	Kind     string            `json:"kind"` // snapshot or delta
+	Kind     string            `json:"kind"` // DevToolsSnapshotKind or DevToolsDeltaKind
 	Snapshot *DevToolsSnapshot `json:"snapshot,omitempty"`
 	Delta    *DevToolsDelta    `json:"delta,omitempty"`
 }
+
+// Values of DevToolsEvent.Kind.
+const (
+	DevToolsSnapshotKind = "snapshot"
+	DevToolsDeltaKind    = "delta"
+)
 
 // EmptyDevToolsRoot is the root of a run without frames.
 func EmptyDevToolsRoot() *DevToolsNode {

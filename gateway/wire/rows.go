@@ -226,17 +226,23 @@ type AttemptRow struct {
 	MetaJSON          *string `json:"metaJson"`
 }
 
-// FrameRow is one committed render of frames.list and frames.get.
+// Values of FrameRow.Encoding. Each xmlJson is the whole tree either way.
+const (
+	FrameKey   = "keyframe"
+	FrameDelta = "delta"
+)
+
+// FrameRow is one frame of frames.list and frames.get.
 type FrameRow struct {
 	RunID              string `json:"runId"`
 	FrameNo            int64  `json:"frameNo"`
 	CreatedAtMs        int64  `json:"createdAtMs"`
 	XMLJSON            string `json:"xmlJson"`
-	XMLHash            string `json:"xmlHash"`
-	Encoding           string `json:"encoding"` // keyframe or delta
+	XMLHash            string `json:"xmlHash"` // SHA-256 hex of xmlJson
+	Encoding           string `json:"encoding"`
 	MountedTaskIDsJSON string `json:"mountedTaskIdsJson"`
 	TaskIndexJSON      string `json:"taskIndexJson"`
-	Note               string `json:"note"`
+	Note               string `json:"note"` // the event that made the frame
 }
 
 // WorkflowRow is one registered workflow.

@@ -1,6 +1,9 @@
 package wire
 
-import "unicode/utf8"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 const hexDigits = "0123456789abcdef"
 
@@ -60,3 +63,7 @@ func appendPayload(dst, payload []byte) []byte {
 	}
 	return append(dst, payload...)
 }
+
+// ISO is how times stand in texts that are no milliseconds: ISO 8601 in UTC, to the
+// millisecond.
+func ISO(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -116,7 +116,7 @@ func (r *Router) listUsageReports(context.Context, *Call, params) (any, error) {
 		if a.subscription() {
 			mode = "subscription"
 		}
-		report := wire.UsageReport{Source: "none", FetchedAt: iso(now), Stale: true, Error: "no usage has been reported"}
+		report := wire.UsageReport{Source: "none", FetchedAt: wire.ISO(now), Stale: true, Error: "no usage has been reported"}
 		if unreadable {
 			report.Error = "the usage file is unreadable"
 		}

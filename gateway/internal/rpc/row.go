@@ -103,7 +103,5 @@ func optionalText(raw json.RawMessage) *string {
 	return optional(string(raw))
 }
 
-// iso is a time as the original's JSON shows it.
-func iso(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
-
-func isoMs(ms int64) string { return iso(time.UnixMilli(ms)) }
+// isoMs is a time as the original's JSON shows it.
+func isoMs(ms int64) string { return wire.ISO(time.UnixMilli(ms)) }

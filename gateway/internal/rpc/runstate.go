@@ -13,7 +13,7 @@ const timerGrace = 30_000
 // other processes that died, do not occur.
 func (r *Router) runState(v *store.View, run *store.Run) (*wire.RunState, error) {
 	now := r.now()
-	s := &wire.RunState{RunID: run.RunID, ComputedAt: iso(now), State: run.Status}
+	s := &wire.RunState{RunID: run.RunID, ComputedAt: wire.ISO(now), State: run.Status}
 	switch run.Status {
 	case wire.RunFinished, wire.RunContinued:
 		s.State = wire.StateSucceeded

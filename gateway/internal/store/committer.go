@@ -94,22 +94,22 @@ func (s *Store) commitBatch(tx *Tx, units []*unit) error {
 		s.runs.clear()
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		s.health.Store(&err)
-		s.report(nil, units, err)
+		s.report(nil, nil, units, err)
 		return err
 	}
 	took := time.Since(start)
 	s.version.Store(s.counters.version)
 	s.commits.Add(1)
 	s.units.Add(int64(len(units)))
-	s.events.Add(int64(tx.appended))
+	s.events.Add(int64(len(tx.logged)))
 	s.commitNanos.Add(int64(took))
 	if s.observe != nil {
-		s.observe(took, len(units), tx.appended)
+		s.observe(took, len(units), len(tx.logged))
 	}
 	if tx.touched != 0 && s.onChange != nil {
 		s.guard("OnChange", func() { s.onChange(tx.touched) })
 	}
-	s.report(tx.events, units, nil)
+	s.report(tx.events, tx.logged, units, nil)
 	s.counters.trim()
 	if s.checkpoints != nil {
 		s.checkpoints.committed(s.writer)
@@ -156,11 +156,14 @@ func (s *Store) rollback() error {
 }
 
 // report tells the world of a transaction: its events first, then each unit.
-func (s *Store) report(events []*Event, units []*unit, failed error) {
+func (s *Store) report(events, logged []*Event, units []*unit, failed error) {
 	s.queue.setCallbacks(true)
 	defer s.queue.setCallbacks(false)
 	if len(events) > 0 && s.onCommit != nil {
 		s.guard("OnCommit", func() { s.onCommit(events) })
+	}
+	if len(logged) > 0 && s.onLog != nil {
+		s.guard("OnLog", func() { s.onLog(logged) })
 	}
 	for i, u := range units {
 		if u == nil {
@@ -183,7 +186,7 @@ func (s *Store) abandon(units []*unit) {
 	err := errors.Join(fmt.Errorf("%w: a unit of work ended its goroutine", ErrUnavailable), s.rollback())
 	s.counters.forget(s.version.Load())
 	s.runs.clear()
-	s.report(nil, units, err)
+	s.report(nil, nil, units, err)
 }
 
 // guard keeps the committer alive when a callback panics.
@@ -208,7 +211,7 @@ func (s *Store) recover(cause error) {
 		case <-timer.C:
 		case <-s.queue.wake:
 			units, closed := s.queue.take()
-			s.report(nil, units, s.Healthy())
+			s.report(nil, nil, units, s.Healthy())
 			if closed {
 				s.queue.signal() // for runCommitter, which ends
 				return

@@ -31,7 +31,7 @@ func (tx *Tx) Append(runID string, ev *Event) error {
 	tx.Touch(collectionsOf(ev.Name))
 	k.touch(c)
 	c.nextLog++
-	tx.appended++
+	tx.logged = append(tx.logged, ev)
 	if ev.Name != "" {
 		c.nextSeq++
 		k.version++

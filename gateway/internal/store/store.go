@@ -69,6 +69,7 @@ type Store struct {
 	counters    *counters // the committer's alone
 	runs        *runCache // likewise
 	onCommit    func([]*Event)
+	onLog       func([]*Event)
 	onChange    func(Collections)
 	observe     func(time.Duration, int, int)
 	version     atomic.Int64 // last committed state version
@@ -227,6 +228,10 @@ func (s *Store) Healthy() error {
 // functions. It runs on the committer goroutine and must not block. Call it before
 // the first Submit.
 func (s *Store) OnCommit(fn func(events []*Event)) { s.onCommit = fn }
+
+// OnLog is OnCommit for all events of a transaction, pushed or not, after OnCommit and on
+// the same terms. The slice is used again after the call.
+func (s *Store) OnLog(fn func(events []*Event)) { s.onLog = fn }
 
 // Observe sets a function that learns how long each transaction took from BEGIN to
 // the end of COMMIT and how many units and events it had. Call it before the first

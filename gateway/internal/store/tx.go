@@ -12,11 +12,11 @@ import (
 // only, on the committer goroutine. Every read of View works in it.
 type Tx struct {
 	View
-	events   []*Event // pushed ones of the transaction, in order
-	appended int      // all events of the transaction
-	lone     bool     // the only unit: the transaction is its savepoint
-	saved    bool     // a savepoint is open
-	touched  Collections
+	events  []*Event // pushed ones of the transaction, in order
+	logged  []*Event // all of them
+	lone    bool     // the only unit: the transaction is its savepoint
+	saved   bool     // a savepoint is open
+	touched Collections
 }
 
 func newTx(s *Store) *Tx {
@@ -25,7 +25,8 @@ func newTx(s *Store) *Tx {
 
 func (tx *Tx) begin(lone bool) {
 	tx.events = nil // the last ones belong to OnCommit
-	tx.appended, tx.touched = 0, 0
+	clear(tx.logged)
+	tx.logged, tx.touched = tx.logged[:0], 0
 	tx.lone, tx.saved, tx.c.broken = lone, false, nil
 }
 
@@ -34,7 +35,7 @@ func (tx *Tx) run(u *unit) error {
 	if u.ctx != nil && u.ctx.Err() != nil {
 		return u.ctx.Err()
 	}
-	pushed, appended, touched := len(tx.events), tx.appended, tx.touched
+	pushed, logged, touched := len(tx.events), len(tx.logged), tx.touched
 	counters := tx.s.counters
 	counters.mark()
 	err := tx.call(u.do)
@@ -43,7 +44,8 @@ func (tx *Tx) run(u *unit) error {
 		return err
 	case err != nil:
 		clear(tx.events[pushed:])
-		tx.events, tx.appended, tx.touched = tx.events[:pushed], appended, touched
+		clear(tx.logged[logged:])
+		tx.events, tx.logged, tx.touched = tx.events[:pushed], tx.logged[:logged], touched
 		counters.undo()
 		tx.s.runs.clear()
 		tx.undo()
