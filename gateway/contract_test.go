@@ -107,6 +107,39 @@ func (c *contract) rest(verb, path, shown, body string) any {
 	return answer["data"]
 }
 
+// readFrames looks at the tree of a run of every kind of node, now and then.
+func (c *contract) readFrames() {
+	id := obj{"runId": c.run}
+	tree := c.answer("getDevToolsSnapshot", id).(obj)
+	same := c.rest("GET", "runs/"+c.run+"/devtools", "runs/{run}/devtools", "").(obj)
+	delete(tree["runState"].(obj), "computedAt")
+	delete(same["runState"].(obj), "computedAt")
+	require.Equal(c.t, tree, same)
+	require.Equal(c.t, "succeeded", tree["runState"].(obj)["state"])
+	var states []string
+	for _, n := range tree["root"].(obj)["children"].([]any)[0].(obj)["children"].([]any) {
+		task := n.(obj)["task"].(obj)
+		states = append(states, fmt.Sprint(n.(obj)["type"], " ", task["nodeId"], " ", task["state"], " ", task["attempt"]))
+	}
+	require.Equal(c.t, []string{"task ask finished 1", "task bad failed 1", "subflow sub finished 1"}, states)
+	rows := c.answer("frames.list", id).([]any)
+	require.Equal(c.t, tree["frameNo"], rows[0].(obj)["frameNo"])
+	require.Len(c.t, rows, 10)
+	require.Equal(c.t, rows[9], c.answer("frames.get", obj{"runId": c.run, "frameNo": "1"}))
+	first := c.answer("getDevToolsSnapshot", obj{"runId": c.run, "frameNo": 1}).(obj)
+	task := first["root"].(obj)["children"].([]any)[0].(obj)["children"].([]any)[0].(obj)["task"].(obj)
+	require.Equal(c.t, "pending", task["state"], "as of then (Q32)")
+	require.Equal(c.t, "running", first["runState"].(obj)["state"])
+
+	d := c.answer("runs.diff", obj{"leftRunId": c.run, "rightRunId": c.parked}).(obj)
+	require.Equal(c.t, []any{"build::0", "gate::0"}, d["nodesAdded"])
+	require.Equal(c.t, []any{"ask::0", "bad::0", "sub::0"}, d["nodesRemoved"])
+	require.Equal(c.t, []any{"ask", "sub"}, d["outputsRemoved"])
+	require.Equal(c.t, true, d["inputChanged"])
+	c.refused("op", "runs.diff", obj{"leftRunId": c.run}, 400, "INVALID_REQUEST", "leftRunId and rightRunId are required")
+	c.refused("op", "runs.diff", obj{"leftRunId": c.run, "rightRunId": "nope"}, 404, "NOT_FOUND", "Both runs must exist")
+}
+
 // TestEveryAnswerIsComplete creates what there is to read and reads it in every way.
 // Each answer has rows, every member of the original and the types that its clients
 // expect; an answer of the transcripts that is not asked for here fails the test.
@@ -158,6 +191,8 @@ func (c *contract) readRuns() {
 	require.Equal(c.t, obj{"ok": true, "note": "hi"}, out["row"])
 	c.rest("GET", "runs/"+c.run+"/nodes/ask/output", "runs/{run}/nodes/{node}/output", "")
 	require.Equal(c.t, out, c.rest("GET", "nodes/"+c.run+"/ask/output?iteration=0", "runs/{run}/nodes/{node}/output", ""))
+
+	c.readFrames()
 
 	told := c.answer("whatHappened", id).(obj)
 	require.Regexp(c.t, `^Run `+c.run+` \(rich\) finished in (\d+ms|\d+\.\ds)\.$`, told["summary"])

@@ -79,6 +79,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.log = eventlog.New(backend{run.store}, logOptions(s))
 	run.store.Observe(g.metrics.committed)
 	run.store.OnCommit(run.committed)
+	run.openFrames()
 	run.openChanges(s)
 	run.startLabeller()
 
@@ -99,7 +100,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.openCrons()
 	run.openFederation(s)
 	run.router = rpc.New(run.withRegistries(run.withUpstream(rpc.Deps{
-		Engine: run.engine, Store: run.store, Logger: g.logger.Named("rpc"), Identity: run.identity, Diffs: run.trees,
+		Engine: run.engine, Store: run.store, Frames: run.frames, Logger: g.logger.Named("rpc"), Identity: run.identity, Diffs: run.trees,
 		Observe: g.metrics.called, Counters: g.metrics.counters(),
 		CronsChanged: run.crons.Changed,
 	})))
@@ -213,6 +214,9 @@ func (r *running) shut(ctx context.Context) error {
 	}
 	if r.processes != nil {
 		r.processes.close()
+	}
+	if r.frames != nil {
+		r.frames.Close()
 	}
 	if r.store != nil {
 		if err := r.store.Close(); err != nil {

@@ -112,6 +112,7 @@ func (r *running) removeRun(id string) error {
 	r.store.Submit(func(tx *store.Tx) error { return tx.DeleteRun(id) }, func(err error) {
 		if err == nil {
 			r.log.Forget(id)
+			r.frames.Forget(id)
 		}
 		result <- err
 	})

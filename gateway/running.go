@@ -15,6 +15,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/cron"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
+	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/jsmod"
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/internal/sse"
@@ -36,6 +37,7 @@ type running struct {
 	store     *store.Store
 	log       *eventlog.Log
 	dbPath    string // of the settings; the store's when no other program owns that
+	frames    *frames.Service
 	scripts   *scripts
 	processes *hosts
 	trees     *worktree.Git
@@ -150,6 +152,16 @@ func (r *running) committed(events []*store.Event) {
 			r.labels.add(e)
 		}
 	}
+}
+
+// openFrames begins to derive frames. The router, which knows the states of runs, is
+// there before anybody asks.
+func (r *running) openFrames() {
+	r.frames = frames.NewService(frames.Deps{
+		Store: r.store, Logger: r.logger.Named("frames"),
+		RunState: func(v *store.View, run *store.Run) (*wire.RunState, error) { return r.router.RunState(v, run) },
+	}, frames.Options{})
+	r.store.OnLog(r.frames.Committed)
 }
 
 // oldWorkflows loads a bundle that a run still names.

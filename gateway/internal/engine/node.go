@@ -2,7 +2,6 @@ package engine
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
@@ -70,9 +69,7 @@ func (n *node) kind() program.Kind { return program.Kind(n.row.Kind) }
 func (n *node) ended() bool        { return wire.NodeEnded(n.row.State) }
 
 // name is "<node>::<iteration>", as failedChildKeys and consumed_by show it.
-func (n *node) name() string { return nodeName(n.key) }
-
-func nodeName(k program.Key) string { return fmt.Sprintf("%s::%d", k.NodeID, k.Iteration) }
+func (n *node) name() string { return n.key.String() }
 
 // gate is the approval a node asks for before anything else; nil for none.
 func (n *node) gate() *program.ApprovalOptions {

@@ -143,7 +143,7 @@ func (u *unit) consume(row *store.Node, s *store.Signal, f *program.Failure) err
 		return err
 	}
 	if s != nil {
-		if err := u.tx.ConsumeSignal(u.r.id, s.Seq, nodeName(key)); err != nil {
+		if err := u.tx.ConsumeSignal(u.r.id, s.Seq, key.String()); err != nil {
 			return err
 		}
 	}

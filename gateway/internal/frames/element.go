@@ -96,6 +96,14 @@ func blockOf(b *program.Block, outerID string) block {
 	return arm
 }
 
+// LoopID returns the id of a loop, if b is an iteration of one.
+func LoopID(b *program.Block) (id string, ok bool) {
+	if of := blockOf(b, ""); of.shape == shapeLoop {
+		return of.id, true
+	}
+	return "", false
+}
+
 func (b block) props() json.RawMessage {
 	m := map[string]any{}
 	if b.id != "" {

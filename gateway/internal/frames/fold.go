@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
@@ -52,11 +51,6 @@ type state struct {
 	sinceMs int64 // of its last change
 	elem    int32
 }
-
-// name is "<node>::<iteration>", as rows of frames and differences of runs have it.
-func (s *state) name() string { return nameOf(s.key) }
-
-func nameOf(k program.Key) string { return k.NodeID + "::" + strconv.Itoa(k.Iteration) }
 
 // scope is one execution of a block: its children are counted from anew in each
 // iteration of a loop, so that iterations share their elements.
@@ -168,7 +162,7 @@ func (f *Fold) Apply(ev *store.Event) (made bool, err error) {
 	f.change.root = first
 	f.note = ev.Type
 	if p.NodeID != "" {
-		f.note += " " + nameOf(p.key())
+		f.note += " " + p.key().String()
 	}
 	f.take(ev, &p, &d)
 	return true, nil

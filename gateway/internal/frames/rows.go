@@ -121,7 +121,7 @@ func (f *Fold) row(runID string) (*wire.FrameRow, error) {
 	for i := range f.elems {
 		if e := &f.elems[i]; e.state >= 0 && !e.gone {
 			s := &f.states[e.state]
-			mounted = append(mounted, s.name())
+			mounted = append(mounted, s.key.String())
 			index = append(index, indexed{NodeID: s.key.NodeID, Ordinal: len(index), Iteration: s.key.Iteration, Kind: f.task(s).Kind})
 		}
 	}

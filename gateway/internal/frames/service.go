@@ -36,7 +36,8 @@ type Deps struct {
 
 // Errors of Service.
 var (
-	ErrClosed = errors.New("frames: closed")
+	ErrClosed      = errors.New("frames: closed")
+	ErrRunNotFound = store.ErrNotFound
 	// ErrLagged ends a stream that was not read for too long.
 	ErrLagged = errors.New("frames: the stream is too far behind")
 	// ErrFull refuses a stream: those of other runs take all the memory there is for it.

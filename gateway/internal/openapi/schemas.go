@@ -71,7 +71,11 @@ func (s *schemas) typ(t reflect.Type) object {
 	case reflect.Float64:
 		return object{"type": "number"}
 	case reflect.Slice:
-		return object{"type": "array", "items": s.typ(t.Elem())}
+		item := t.Elem()
+		if item.Kind() == reflect.Pointer { // lists have no gaps
+			item = item.Elem()
+		}
+		return object{"type": "array", "items": s.typ(item)}
 	case reflect.Map:
 		return object{"type": "object", "additionalProperties": s.typ(t.Elem())}
 	case reflect.Struct:

@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"go.uber.org/zap"
 )
@@ -41,6 +42,9 @@ type Key struct {
 	NodeID    string `json:"nodeId"`
 	Iteration int    `json:"iteration"`
 }
+
+// String is "<node>::<iteration>", as clients know nodes of loops.
+func (k Key) String() string { return k.NodeID + "::" + strconv.Itoa(k.Iteration) }
 
 // Block is one enclosing block of a request, outermost first in Request.Blocks.
 type Block struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
+	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -46,6 +47,12 @@ type Conn interface {
 	OpenRunStream(ctx context.Context, runID string, after *int64) (StreamOpened, *wire.Error)
 	// Subscribe adds a run to the socket's event filter if it has one (Q8).
 	Subscribe(runID string)
+	// Subscribed reports whether the filter of the socket names a run. A socket that has
+	// none is subscribed to all; one that has an empty one, to none.
+	Subscribed(runID string) bool
+	// OpenDevToolsStream attaches a stream of frames and returns its id. Its events follow
+	// the response.
+	OpenDevToolsStream(ctx context.Context, runID string, after *int64) (streamID string, _ *wire.Error)
 }
 
 // StreamOpened answers streamRunEvents.
@@ -63,10 +70,11 @@ type Observation struct {
 	Duration  time.Duration
 }
 
-// Deps are what the methods work on. Engine, Store and Logger are required.
+// Deps are what the methods work on. Engine, Store, Frames and Logger are required.
 type Deps struct {
 	Engine *engine.Engine
 	Store  *store.Store
+	Frames *frames.Service
 	Logger *zap.Logger
 	Now    func() time.Time // nil: time.Now
 	// Identity describes the gateway to clients; called for every health call.
@@ -148,6 +156,11 @@ func New(deps Deps) *Router {
 		wire.MethodRerun:           r.rerun,
 		wire.MethodRunsMove:        r.runsMove,
 		wire.MethodAuditList:       r.auditList,
+		wire.MethodStreamDevTools:  r.streamDevTools,
+		"getDevToolsSnapshot":      r.getDevToolsSnapshot,
+		"runs.diff":                r.runsDiff,
+		"frames.list":              r.framesList,
+		"frames.get":               r.framesGet,
 		"hijackRun":                r.hijackRun,
 		"listRunTokenUsage":        r.listRunTokenUsage,
 		"whatHappened":             r.whatHappened,

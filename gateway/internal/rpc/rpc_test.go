@@ -15,6 +15,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
+	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -33,10 +34,12 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{store: st}
 	core, logs := observer.New(zap.ErrorLevel)
 	f.logs = logs
-	f.Router = New(Deps{Engine: engine.New(engine.Options{Store: st}), Store: st, Logger: zap.New(core),
+	fr := frames.NewService(frames.Deps{Store: st}, frames.Options{})
+	f.Router = New(Deps{Engine: engine.New(engine.Options{Store: st}), Store: st, Frames: fr, Logger: zap.New(core),
 		Observe: func(o Observation) { f.events = append(f.events, o) }})
 	t.Cleanup(func() {
 		f.Close()
+		fr.Close()
 		require.NoError(t, st.Close())
 	})
 	return f
@@ -271,8 +274,9 @@ func FuzzDispatch(f *testing.F) {
 	f.Add("launchRun", `{"workflow":"w","options":{"startedBy":{"prompt":"`+strings.Repeat("é", 9000)+`"}}}`)
 	st, err := store.Open(context.Background(), store.Options{Path: filepath.Join(f.TempDir(), "db")})
 	require.NoError(f, err)
-	r := New(Deps{Engine: engine.New(engine.Options{Store: st}), Store: st})
-	f.Cleanup(func() { r.Close(); st.Close() })
+	fr := frames.NewService(frames.Deps{Store: st}, frames.Options{})
+	r := New(Deps{Engine: engine.New(engine.Options{Store: st}), Store: st, Frames: fr})
+	f.Cleanup(func() { r.Close(); fr.Close(); st.Close() })
 	f.Fuzz(func(t *testing.T, method, params string) {
 		payload, werr := r.Dispatch(t.Context(), &Call{Principal: &auth.Principal{Scopes: []string{"*"}}, Method: method, Params: json.RawMessage(params)})
 		if werr == nil && !json.Valid(payload) {

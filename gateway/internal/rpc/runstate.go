@@ -8,6 +8,11 @@ import (
 // timerGrace is how late a timer may be before the view calls it overdue.
 const timerGrace = 30_000
 
+// RunState is the state of a run as of now, as its row and nodes in v tell it.
+func (r *Router) RunState(v *store.View, run *store.Run) (*wire.RunState, error) {
+	return r.runState(v, run)
+}
+
 // runState derives the view. A running run of this database is executed or queued
 // by this very process, so the original's stale and orphaned states, which tell of
 // other processes that died, do not occur.

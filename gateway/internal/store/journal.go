@@ -41,3 +41,13 @@ var nodeShapeColumns = strings.NewReplacer("output", "NULL", "error", "NULL").Re
 func (v *View) NodeShapes(runID string) ([]*Node, error) {
 	return listOf(v, runID, "SELECT "+nodeShapeColumns+" FROM gateway_nodes WHERE rid = ? ORDER BY ordinal", scanNode)
 }
+
+// OutputBytes is how much the outputs of a run's nodes are together; ErrNotFound if there
+// is no such run.
+func (v *View) OutputBytes(runID string) (n int64, err error) {
+	rid, err := v.rid(runID)
+	if err != nil {
+		return 0, err
+	}
+	return v.c.number("SELECT sum(length(output)) FROM gateway_nodes WHERE rid = ?", rid)
+}

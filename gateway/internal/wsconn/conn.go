@@ -51,7 +51,8 @@ type conn struct {
 	authed    bool
 	principal *auth.Principal
 	plain     *eventlog.PlainCursor // of the newest session
-	streams   int                   // open or being opened
+	streams   int                   // open or being opened, of both kinds
+	named     map[string]struct{}   // runs that the filter of the session names; nil: it has none
 	nextTick  time.Time
 	nextBeat  time.Time
 
@@ -79,6 +80,7 @@ type reply struct {
 	failure *wire.Error
 
 	opened    []*stream             // streams that begin
+	devOpened []*devStream          // likewise
 	subscribe []string              // runs to add to the filter
 	held      *eventlog.PlainCursor // held since the request began
 	session   *session              // of a connect that succeeded

@@ -64,7 +64,13 @@ func (c *conn) connect(req wire.Request) {
 	}
 	c.ws.SetReadLimit(c.reg.options().MaxMessageBytes) // this is the reading goroutine
 	c.mu.Lock()
-	c.authed, c.principal, c.plain = true, p, s.plain
+	c.authed, c.principal, c.plain, c.named = true, p, s.plain, nil
+	if s.filter != nil {
+		c.named = make(map[string]struct{}, len(s.filter))
+		for _, runID := range s.filter {
+			c.named[runID] = struct{}{}
+		}
+	}
 	c.nextTick = c.reg.deps.Now().Add(c.reg.options().Heartbeat)
 	c.mu.Unlock()
 	c.finish(reply{id: req.ID, payload: payload, session: s})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
+	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -89,10 +90,16 @@ type Router interface {
 	Hello(ctx context.Context, p *auth.Principal) (json.RawMessage, error)
 }
 
-// Deps are what connections work on. Router and Log are required.
+// Frames attaches streams of frames; *frames.Service is one.
+type Frames interface {
+	Watch(ctx context.Context, runID string, after *int64, wake func()) (*frames.Cursor, error)
+}
+
+// Deps are what connections work on. Router, Log and Frames are required.
 type Deps struct {
 	Router   Router
 	Log      *eventlog.Log
+	Frames   Frames
 	Streams  *rpc.StreamCaps      // shared with other transports; nil: its own
 	Identity func() wire.Identity // nil: an empty one
 	Metrics  Metrics              // nil: none

@@ -83,13 +83,12 @@ func (c *conn) dispatch(req wire.Request, p *auth.Principal, held *eventlog.Plai
 		Principal: p, Method: req.Method, Params: req.Params, Remote: c.remote,
 		Transport: rpc.TransportWS, Conn: rc, RequestID: req.ID,
 	})
-	out := reply{id: req.ID, payload: payload, failure: failure, opened: rc.opened, subscribe: rc.runs, held: held}
+	out := reply{id: req.ID, payload: payload, failure: failure, opened: rc.opened, devOpened: rc.devOpened, subscribe: rc.runs, held: held}
 	if failure != nil {
-		for _, s := range out.opened {
-			c.endStream(s)
-		}
-		out.opened, out.subscribe = nil, nil
+		c.endOpened(&out)
+		out.subscribe = nil
 	}
+	c.name(out.subscribe)
 	c.finish(out)
 }
 
@@ -106,11 +105,20 @@ func (c *conn) finish(r reply) {
 	c.kick()
 }
 
-// discard gives back what an unwritten answer holds.
-func (c *conn) discard(r *reply) {
+// endOpened ends the streams that an answer was to begin.
+func (c *conn) endOpened(r *reply) {
 	for _, s := range r.opened {
 		c.endStream(s)
 	}
+	for _, s := range r.devOpened {
+		c.endDevStream(s)
+	}
+	r.opened, r.devOpened = nil, nil
+}
+
+// discard gives back what an unwritten answer holds.
+func (c *conn) discard(r *reply) {
+	c.endOpened(r)
 	if r.held != nil {
 		r.held.Release()
 	}

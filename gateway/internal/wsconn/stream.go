@@ -32,6 +32,7 @@ type requestConn struct {
 	conn      *conn
 	principal *auth.Principal
 	opened    []*stream
+	devOpened []*devStream
 	runs      []string
 }
 
@@ -52,13 +53,7 @@ func (rc *requestConn) OpenRunStream(ctx context.Context, runID string, after *i
 	}
 	s := &stream{id: uuid.NewString(), runID: runID, user: rc.principal.UserKey(), cursor: cursor,
 		from: opened.CurrentSeq, gap: opened.Gap}
-	c.mu.Lock()
-	failure := c.reg.streams.Take(c.reg.options().streamLimits(), s.user, runID, c.streams)
-	if failure == nil {
-		c.streams++
-	}
-	c.mu.Unlock()
-	if failure != nil {
+	if failure := c.takeStream(s.user, runID); failure != nil {
 		cursor.Detach()
 		return rpc.StreamOpened{}, failure
 	}
@@ -98,7 +93,23 @@ func (c *conn) attachFailed(runID string, err error) *wire.Error {
 // endStream gives back what a stream holds.
 func (c *conn) endStream(s *stream) {
 	s.cursor.Detach()
-	c.reg.streams.Give(s.user, s.runID)
+	c.giveStream(s.user, s.runID)
+}
+
+// takeStream counts one more stream of either kind, or says which cap is reached.
+func (c *conn) takeStream(user, runID string) *wire.Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	failure := c.reg.streams.Take(c.reg.options().streamLimits(), user, runID, c.streams)
+	if failure == nil {
+		c.streams++
+	}
+	return failure
+}
+
+// giveStream takes back one takeStream.
+func (c *conn) giveStream(user, runID string) {
+	c.reg.streams.Give(user, runID)
 	c.mu.Lock()
 	c.streams--
 	c.mu.Unlock()

@@ -19,6 +19,7 @@ const batch = 128
 type work struct {
 	scratch []byte
 	events  [batch]*eventlog.Event
+	docs    [devBatch][]byte
 }
 
 var workPool = sync.Pool{New: func() any { return new(work) }}
@@ -26,20 +27,22 @@ var workPool = sync.Pool{New: func() any { return new(work) }}
 // writer is the state of the writing goroutine. Whoever holds that role, one at a
 // time, uses it without a lock.
 type writer struct {
-	seq       int64 // of event frames on this connection
-	version   int64 // stateVersion never decreases
-	streams   []*stream
-	plain     *eventlog.PlainCursor
-	filter    map[string]struct{} // of the session; empty: every run
-	muted     map[string]struct{} // runs that were cut off and not subscribed again (Q37)
-	narrow    bool                // the plain filter still names runs that streams deliver
-	unflushed int                 // bytes and frames since the last flush
-	frames    int
-	reads     bool // the session may have streams
-	closeSent bool
-	awaited   bool // the time that the peer has for its close frame runs
-	silent    bool // the library takes no more frames: a close frame was sent
-	broken    bool // the connection takes no more bytes
+	seq        int64 // of event frames on this connection
+	version    int64 // stateVersion never decreases
+	streams    []*stream
+	devStreams []*devStream
+	plain      *eventlog.PlainCursor
+	filter     map[string]struct{} // of the session; empty: every run
+	muted      map[string]struct{} // runs that were cut off and not subscribed again (Q37)
+	narrow     bool                // the plain filter still names runs that streams deliver
+	unflushed  int                 // bytes and frames since the last flush
+	frames     int
+	reads      bool // the session may have streams
+	observes   bool // and streams of frames
+	closeSent  bool
+	awaited    bool // the time that the peer has for its close frame runs
+	silent     bool // the library takes no more frames: a close frame was sent
+	broken     bool // the connection takes no more bytes
 }
 
 // pump writes all there is and ends.
@@ -119,6 +122,7 @@ func (wr *writer) step(c *conn, w *work) (more bool) {
 	if wr.plain != nil && !wr.broken {
 		more = wr.pullPlain(c, w) || more
 	}
+	more = wr.pullDev(c, w) || more
 	return more && !wr.broken
 }
 
@@ -142,6 +146,7 @@ func (wr *writer) reply(c *conn, w *work, r *reply) {
 	for _, s := range r.opened {
 		wr.open(c, w, s)
 	}
+	wr.devStreams = append(wr.devStreams, r.devOpened...)
 	wr.endUnread(c, w)                              // a connect may have come between the request and here
 	if len(r.subscribe) > 0 && len(wr.filter) > 0 { // an existing filter is only widened (Q8)
 		for _, runID := range r.subscribe {
@@ -167,6 +172,8 @@ func (wr *writer) begin(c *conn, w *work, s *session) {
 	}
 	m := wire.ResolveMethod(wire.MethodStreamRunEvents)
 	wr.reads = s.principal.AllowsMethod(m, m.Name)
+	m = wire.ResolveMethod(wire.MethodStreamDevTools)
+	wr.observes = s.principal.AllowsMethod(m, m.Name)
 	for _, st := range wr.streams {
 		st.handed = false
 	}
@@ -178,6 +185,9 @@ func (wr *writer) begin(c *conn, w *work, s *session) {
 func (wr *writer) endUnread(c *conn, w *work) {
 	for !wr.reads && len(wr.streams) > 0 {
 		wr.endStream(c, w, 0, wire.MissingScope(wire.ScopeRunRead, wire.MethodStreamRunEvents))
+	}
+	for !wr.observes && len(wr.devStreams) > 0 {
+		wr.endDevStream(c, w, 0, wire.MissingScope(wire.ScopeObservabilityRead, wire.MethodStreamDevTools))
 	}
 }
 
@@ -330,7 +340,10 @@ func (wr *writer) release(c *conn) {
 	for _, s := range wr.streams {
 		c.endStream(s)
 	}
-	wr.streams = nil
+	for _, s := range wr.devStreams {
+		c.endDevStream(s)
+	}
+	wr.streams, wr.devStreams = nil, nil
 	if wr.plain != nil {
 		wr.plain.Detach()
 	}
