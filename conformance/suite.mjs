@@ -13,6 +13,7 @@ import "./tests/restart.mjs";
 import "./tests/facts.mjs";
 import "./tests/control.mjs";
 import "./tests/diffs.mjs";
+import "./tests/devtools.mjs";
 import "./tests/rest.mjs";
 import "./tests/http.mjs";
 

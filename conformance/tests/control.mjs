@@ -88,49 +88,12 @@ describe("control", () => {
     await refused(c.cronDelete({}), "INVALID_REQUEST", { message: "cronId is required" });
   });
 
-  exercise("getDevToolsSnapshot", async () => {
-    const runId = await finished("static");
-    const snapshot = await c.getDevToolsSnapshot({ runId });
-    assert.deepEqual([snapshot.version, snapshot.runId, snapshot.root.type, snapshot.root.name], [1, runId, "workflow", "static"]);
-    const task = snapshot.root.children.find((n) => n.task?.nodeId === "ship");
-    assert.deepEqual([task.type, task.task.state, task.task.attempt], ["task", "finished", 1]);
-    await refused(c.getDevToolsSnapshot({ runId, frameNo: 9999 }), "FrameOutOfRange");
-  });
-
-  exercise("streamDevTools", async () => {
-    const runId = await finished("static");
-    for await (const frame of c.streamDevTools({ runId }, { signal: AbortSignal.timeout(10_000) })) {
-      assert.deepEqual([frame.event, frame.payload.event.kind], ["devtools.event", "snapshot"]);
-      return;
-    }
-    assert.fail("no frame");
-  });
-
-  exercise("frames.list", async () => {
-    const runId = await finished("loop");
-    const rows = await c.rpcRaw("frames.list", { runId });
-    assert.ok(rows.length > 0);
-    assert.deepEqual(rows.map((r) => r.frameNo), rows.map((r) => r.frameNo).sort((a, b) => b - a));
-  });
-
-  exercise("frames.get", async () => {
-    const runId = await finished("loop");
-    const row = await c.rpcRaw("frames.get", { runId });
-    assert.equal(JSON.parse(row.xmlJson).tag, "smithers:workflow");
-    await refused(c.rpcRaw("frames.get", { runId, frameNo: 0 }), "INVALID_INPUT");
-  });
-
   exercise("rewindRun", async () => {
     const runId = await finished("loop");
     await refused(c.rewindRun({ runId, frameNo: 1 }), "ConfirmationRequired", { status: 400 });
     const result = await c.rewindRun({ runId, frameNo: 1, confirm: true });
     assert.deepEqual([result.ok, result.newFrameNo], [true, 1]);
     await status(c, runId, "finished");
-  });
-
-  exercise("runs.diff", async () => {
-    const diff = await c.rpcRaw("runs.diff", { leftRunId: await finished("static"), rightRunId: await finished("loop") });
-    assert.deepEqual([diff.nodesRemoved, diff.nodesAdded.includes("step::0")], [["ship::0"], true]);
   });
 
   exercise("getNodeDiff", async () => {

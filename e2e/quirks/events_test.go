@@ -140,6 +140,9 @@ func TestQ09_EmptyFilterMeansEverything(t *testing.T) {
 	defer s.Cut()
 	run := call[object](p, "launchRun", object{"workflow": "static"})["runId"].(string)
 	require.Len(t, plainUntil(p, s, run, "run.completed"), 4)
+	var failure *client.Error
+	require.ErrorAs(t, s.Call(t.Context(), "getDevToolsSnapshot", object{"runId": run}, nil), &failure)
+	require.Equal(t, "Connection is not subscribed to this runId.", failure.Message)
 }
 
 func TestQ10_TheResponseComesFirst(t *testing.T) {
