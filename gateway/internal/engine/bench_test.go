@@ -3,11 +3,13 @@ package engine
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -72,4 +74,19 @@ func BenchmarkRuns(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "runs/s")
 	require.NoError(b, e.Stop(context.Background()))
 	require.NoError(b, st.Close())
+}
+
+// BenchmarkEncodeOutput encodes the event of a line of output.
+func BenchmarkEncodeOutput(b *testing.B) {
+	run := &store.Run{RunID: "0190d2f5-1c2b-7aaa-8000-0123456789ab"}
+	key := program.Key{NodeID: "build"}
+	line := strings.Repeat("a line of some output ", 5)
+	b.ReportAllocs()
+	for b.Loop() {
+		ev := event{typ: wire.TypeNodeOutput, name: wire.EventTaskOutput, at: 1, node: &key, attempt: 1,
+			fields: []field{text("output", line), text("stream", "stdout")}}
+		if ev.encode(run, 256<<10) == nil {
+			b.Fatal("nothing")
+		}
+	}
 }

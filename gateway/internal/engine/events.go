@@ -35,12 +35,21 @@ func number(name string, value int64) field    { return field{name, strconv.Appe
 func boolean(name string, value bool) field    { return field{name, strconv.AppendBool(nil, value)} }
 func raw(name string, v json.RawMessage) field { return field{name, v} }
 
-func quote(s string) json.RawMessage {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return json.RawMessage(`""`)
+func quote(s string) json.RawMessage { return appendQuoted(make([]byte, 0, len(s)+2), s) }
+
+// appendQuoted appends s as encoding/json does, which most texts need only quotes for.
+func appendQuoted(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			q, err := json.Marshal(s)
+			if err != nil { // cannot happen to a string
+				q = []byte(`""`)
+			}
+			return append(b, q...)
+		}
 	}
-	return b
+	b = append(append(b, '"'), s...)
+	return append(b, '"')
 }
 
 // append encodes ev and adds it to the run's log.
@@ -83,12 +92,12 @@ func (ev *event) encode(run *store.Run, limit int) *store.Event {
 }
 
 func (ev *event) payload(runID string, fields []field) json.RawMessage {
-	b := make([]byte, 0, 128+size(fields))
-	b = append(append(b, `{"runId":`...), quote(runID)...)
+	b := make([]byte, 0, 192+size(fields))
+	b = appendQuoted(append(b, `{"runId":`...), runID)
 	if ev.node != nil {
-		b = append(append(b, `,"nodeId":`...), quote(ev.node.NodeID)...)
+		b = appendQuoted(append(b, `,"nodeId":`...), ev.node.NodeID)
 		if ev.state != "" {
-			b = append(append(b, `,"state":`...), quote(ev.state)...)
+			b = appendQuoted(append(b, `,"state":`...), ev.state)
 		}
 		b = strconv.AppendInt(append(b, `,"iteration":`...), int64(ev.node.Iteration), 10)
 	}
@@ -116,7 +125,7 @@ func members(fields []field) json.RawMessage {
 }
 
 func appendMember(b []byte, f field) []byte {
-	b = append(append(b, quote(f.name)...), ':')
+	b = append(appendQuoted(b, f.name), ':')
 	if len(f.value) == 0 {
 		return append(b, "null"...)
 	}

@@ -47,8 +47,11 @@ func (r *run) output(op program.Output) {
 }
 
 func (r *run) emit(ev event) {
-	encoded := r.encode([]event{ev})
-	r.stage(step{do: func(u *unit) error { return u.appendAll(encoded) }, events: 1})
+	encoded := ev.encode(r.row, r.e.opts.MaxEventBytes)
+	r.stage(step{do: func(u *unit) error {
+		fresh := *encoded
+		return u.tx.Append(u.r.id, &fresh)
+	}, events: 1})
 }
 
 func (r *run) usage(op program.Usage) {
