@@ -42,8 +42,8 @@ bench-quick: ## the same, smaller and one round, for development (about two minu
 	cd bench && go run ./cmd/bench -quick $(if $(ONLY),-run '$(ONLY)') $(if $(ROUNDS),-rounds $(ROUNDS))
 
 
-bench-micro: ## the Go benchmarks of the packages
-	go test -run '^$$' -bench . -benchmem -timeout 20m ./gateway/...
+bench-micro: ## the Go benchmarks of the packages against the previous commit (BASE, PKG, BENCH, COUNT)
+	@sh .ci/bench-micro
 
 test-deploy: ## deploy/reference for real: builds the image, runs Compose, systemd, a pod (needs root)
 	@bash deploy/test/run
