@@ -36,9 +36,11 @@ func storing(t *testing.T, s Settings) *running {
 	r.store, err = store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "s.db"), Durability: store.DurabilityNormal})
 	require.NoError(t, err)
 	r.log = eventlog.New(backend{r.store}, eventlog.Options{})
+	r.openFrames()
 	t.Cleanup(func() {
 		r.cancel()
 		r.work.Wait()
+		r.frames.Close()
 		require.NoError(t, r.store.Close())
 		r.log.Close()
 	})
