@@ -3,19 +3,19 @@ import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { official, validated, violations } from "./src/contract.mjs";
 import { untested } from "./src/exercise.mjs";
+import { smithers } from "./src/gateway.mjs";
 import { pending } from "./src/pending.mjs";
 
 import "./tests/catalogue.mjs";
 import "./tests/runs.mjs";
 import "./tests/decisions.mjs";
 import "./tests/streams.mjs";
-import "./tests/restart.mjs";
-import "./tests/facts.mjs";
-import "./tests/control.mjs";
-import "./tests/diffs.mjs";
-import "./tests/devtools.mjs";
-import "./tests/rest.mjs";
-import "./tests/http.mjs";
+
+// What these test is this gateway's own, whoever executes runs, or is a workflow of the
+// embedded engine.
+if (!smithers) {
+  for (const name of ["restart", "facts", "control", "diffs", "devtools", "rest", "http"]) await import(`./tests/${name}.mjs`);
+}
 
 describe("the whole", () => {
   // There is no browser behind this gateway: these can only refuse, which is tested.
@@ -23,14 +23,14 @@ describe("the whole", () => {
 
   test("every payload met the contract", () => assert.deepEqual(violations, []));
 
-  test("a payload of every method was validated", () => {
+  test("a payload of every method was validated", { skip: smithers }, () => {
     const methods = official.GATEWAY_RPC_DEFINITIONS.map((d) => d.method);
     const missing = methods.filter((m) => !validated.has(m) && !(m in pending) && !refusing.includes(m));
     assert.deepEqual(missing, []);
     assert.deepEqual(refusing.filter((m) => validated.has(m)), [], "no longer refusing");
   });
 
-  test("everything pending has a test", () => assert.deepEqual(untested(), []));
+  test("everything pending has a test", { skip: smithers }, () => assert.deepEqual(untested(), []));
 });
 
 after(() => {

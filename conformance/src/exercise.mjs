@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "./smithers.mjs";
 import { pending } from "./pending.mjs";
 
 const exercised = new Set();

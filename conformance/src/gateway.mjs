@@ -2,7 +2,7 @@
 // the public command line only.
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -10,7 +10,10 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
-const workspace = fileURLToPath(new URL("../workspace", import.meta.url));
+/** Whether Smithers itself executes the workflows, behind the gateway. */
+export const smithers = process.env.CONFORMANCE_RUNTIME === "smithers";
+const workspace = fileURLToPath(new URL(smithers ? "../workspace-smithers" : "../workspace", import.meta.url));
+const module = smithers ? "gateway.tsx" : "gateway.mjs";
 const binary = process.env.SMITHERS_GATEWAY_BINARY;
 if (!binary) throw new Error("SMITHERS_GATEWAY_BINARY must name the built gateway; use run.sh");
 
@@ -23,6 +26,7 @@ export class Gateway {
     const g = new Gateway();
     g.dir = await mkdtemp(path.join(tmpdir(), "conformance-"));
     await cp(workspace, path.join(g.dir, "workspace"), { recursive: true });
+    if (smithers) await install(path.join(g.dir, "workspace"));
     g.port = await freePort();
     g.url = `http://127.0.0.1:${g.port}`;
     g.options = options;
@@ -30,7 +34,7 @@ export class Gateway {
       PATH: process.env.PATH, HOME: g.dir, PORT: String(g.port),
       SMITHERS_DB_PATH: path.join(g.dir, "smithers.db"),
       SMITHERS_TOKEN_STORE: path.join(g.dir, "tokens.json"),
-      SMITHERS_GATEWAY_MODULE: path.join(g.dir, "workspace", "gateway.mjs"),
+      SMITHERS_GATEWAY_MODULE: path.join(g.dir, "workspace", module),
       ...options.env,
     };
     g.tokens = {
@@ -118,9 +122,18 @@ http://127.0.0.1:${this.port} {
 
   /** Lines of the log that a healthy life has none of. The access log calls every 5xx an error. */
   errors() {
-    return this.log.split("\n").filter((line) => (/"level":"(error|panic|fatal)"/.test(line) && !line.includes('"logger":"http.log.access"')) ||
+    return this.log.split("\n").filter((line) => (/"level":"(error|panic|fatal)"/.test(line) && !line.includes('"logger":"http.log.access"') &&
+      !line.includes('"logger":"smithers.process"')) /* what Smithers says of tasks that fail */ ||
       /^(panic|fatal error):/.test(line));
   }
+}
+
+/** Gives a workspace the packages of examples/smithers, or of SMITHERS_NODE_MODULES. */
+async function install(folder) {
+  const packages = process.env.SMITHERS_NODE_MODULES ?? fileURLToPath(new URL("../../examples/smithers/node_modules", import.meta.url));
+  await writeFile(path.join(folder, "package.json"), '{"name":"workspace","private":true,"type":"module"}');
+  await writeFile(path.join(folder, "tsconfig.json"), '{"compilerOptions":{"jsx":"react-jsx","jsxImportSource":"smithers-orchestrator"}}');
+  await symlink(packages, path.join(folder, "node_modules"));
 }
 
 /** Polls until check answers something true, which is returned. */

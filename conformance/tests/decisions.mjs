@@ -1,6 +1,7 @@
 // Approvals and signals.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
+import { test } from "../src/smithers.mjs";
 import { client, validRequest } from "../src/contract.mjs";
 import { Gateway } from "../src/gateway.mjs";
 import { exercise } from "../src/exercise.mjs";

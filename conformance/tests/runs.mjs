@@ -1,6 +1,7 @@
 // Launching, reading and controlling runs.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
+import { test } from "../src/smithers.mjs";
 import { client, validRequest } from "../src/contract.mjs";
 import { Gateway, until } from "../src/gateway.mjs";
 import { exercise } from "../src/exercise.mjs";

@@ -105,6 +105,12 @@ func (r *Router) forwardRun(ctx context.Context, c *Call, m wire.Method, p param
 		}
 	}
 	payload, err := up.CallRun(ctx, caller(c), id, c.Method, c.Params, live)
+	if m.Name == wire.MethodGetRun && err == nil {
+		up.Agrees(ctx, id, payload)
+	}
+	if m.Name == wire.MethodCancelRun && err == nil {
+		err = endedBefore(payload)
+	}
 	r.counted(m, p, err)
 	if m.Name == wire.MethodGetRun && notFoundCode(err) {
 		return r.getRun(ctx, c, p) // launched a moment ago: our copy is all there is (Q25)
@@ -113,6 +119,16 @@ func (r *Router) forwardRun(ctx context.Context, c *Call, m wire.Method, p param
 		c.widen(id)
 	}
 	return payload, err
+}
+
+// endedBefore is the answer to cancelling a run that had ended in another way. For a
+// moment after the end Smithers still answers as if it had been cancelled.
+func endedBefore(payload json.RawMessage) error {
+	p := parseParams(payload)
+	if s := p.str("terminalStatus"); p.str("status") == wire.CancelTerminal && s != wire.RunCancelled && wire.RunTerminal(s) {
+		return wire.Errorf(wire.CodeRunNotActive, "Run is not currently active")
+	}
+	return nil
 }
 
 // counted tells the metrics of decisions and signals.

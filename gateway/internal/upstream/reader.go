@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -29,7 +31,11 @@ func (f *Federation) reader() {
 func (f *Federation) read(id string) {
 	ctx, cancel := context.WithTimeout(f.ctx, readLimit)
 	defer cancel()
-	err := f.Sync(ctx, id)
+	n, err := f.sync(ctx, id)
+	if n > 0 && f.queue.len() <= quietMost {
+		// What follows without a push, such as the status of a run that now waits.
+		time.AfterFunc(quietAfter, func() { f.Wake(id) })
+	}
 	switch {
 	case err == nil, f.ctx.Err() != nil, errors.Is(err, store.ErrNotFound):
 	case isDown(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrUnavailable):
@@ -43,11 +49,16 @@ func (f *Federation) read(id string) {
 // Sync merges what the log of a run holds by now and returns when it is committed.
 // store.ErrNotFound if neither side has the run, or this gateway executes it.
 func (f *Federation) Sync(ctx context.Context, runID string) error {
+	_, err := f.sync(ctx, runID)
+	return err
+}
+
+func (f *Federation) sync(ctx context.Context, runID string) (n int, err error) {
 	p, err := f.peerNow()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	n, err := f.catchUp(ctx, p, runID)
+	n, err = f.catchUp(ctx, p, runID)
 	if errors.Is(err, store.ErrNotFound) {
 		var adopted bool
 		if adopted, err = f.adopt(ctx, p, runID); err == nil && adopted {
@@ -57,7 +68,29 @@ func (f *Federation) Sync(ctx context.Context, runID string) error {
 		}
 	}
 	f.merged.Add(int64(n))
-	return err
+	return n, err
+}
+
+// A log that has grown is read again a moment later, unless so many runs are at work
+// that the sweep must do.
+const (
+	quietAfter = 150 * time.Millisecond
+	quietMost  = 16
+)
+
+// Agrees brings the copy of a run to where its row, as it was answered, says that it is:
+// whoever was told of a status finds it in lists and hellos too.
+func (f *Federation) Agrees(ctx context.Context, runID string, row json.RawMessage) {
+	var told struct {
+		Status string `json:"status"`
+	}
+	if json.Unmarshal(row, &told) != nil {
+		return
+	}
+	at, err := f.position(ctx, runID)
+	if err == nil && at.Status != told.Status {
+		_ = f.Sync(ctx, runID) // the answer is right without it
+	}
 }
 
 // adopt stores a run that the upstream has launched by itself. False when there is no

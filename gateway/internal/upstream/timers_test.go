@@ -191,3 +191,20 @@ func TestProbesBackOff(t *testing.T) {
 		require.Equal(t, source.Down, r.Status().State)
 	})
 }
+
+// What follows an event without a push is there a moment later, long before the sweep.
+func TestQuietEventsFollowSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Put(&upstreamtest.Run{ID: "r", Workflow: "deploy"})
+		m.Event("r", "NodeWaitingApproval", "nodeId", "gate", "iteration", 0)
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Silent: true})
+		m.Event("r", "RunStatusChanged", "status", "waiting-approval")
+		synctest.Wait()
+		require.Equal(t, "running", status(t, f, "r"))
+		time.Sleep(quietAfter)
+		synctest.Wait()
+		require.Equal(t, "waiting-approval", status(t, f, "r"))
+	})
+}
