@@ -64,7 +64,11 @@ func (r *Router) federated(ctx context.Context, c *Call, m wire.Method, p params
 	case wire.MethodRerun:
 		return r.rerunUpstream(ctx, c, p)
 	case wire.MethodRunsMove:
-		return r.refuseMove(ctx, p)
+		return r.refuse(ctx, p, wire.CodeInvalidRequest,
+			"Smithers executes this run; only runs of scripts can be moved to another version")
+	case wire.MethodStreamDevTools:
+		return r.refuse(ctx, p, wire.CodeUnsupportedSandbox,
+			"Smithers executes this run; its frames are read with getDevToolsSnapshot and not streamed")
 	case "cronList", "cronCreate", "cronDelete", wire.MethodCronRun:
 		return r.federatedCron(ctx, c, m, p)
 	case "runs.diff":
@@ -94,6 +98,11 @@ func (r *Router) forward(ctx context.Context, c *Call) (json.RawMessage, error) 
 // forwardRun forwards a call about a run of the upstream.
 func (r *Router) forwardRun(ctx context.Context, c *Call, m wire.Method, p params, id string, live bool) (any, error) {
 	up := r.deps.Upstream
+	if m.Name == "getDevToolsSnapshot" {
+		if werr := c.watchable(id); werr != nil { // the filter is the socket's, which Smithers does not see
+			return nil, werr
+		}
+	}
 	if m.Name != wire.MethodGetRun {
 		if err := up.Seen(ctx, id); err != nil {
 			return nil, err
@@ -217,13 +226,13 @@ func (r *Router) launchedThere(c *Call, payload json.RawMessage, err error) {
 	}
 }
 
-// refuseMove answers runs.move for a run that no bundle of this gateway executes.
-func (r *Router) refuseMove(ctx context.Context, p params) (any, bool, error) {
+// refuse answers what cannot be done for a run that Smithers executes.
+func (r *Router) refuse(ctx context.Context, p params, code, why string) (any, bool, error) {
 	owned, err := r.deps.Upstream.Owns(ctx, p.str("runId"))
 	if err != nil || !owned {
 		return nil, err != nil, err
 	}
-	return nil, true, wire.Errorf(wire.CodeInvalidRequest, "Smithers executes this run; only runs of scripts can be moved to another version")
+	return nil, true, wire.Errorf(code, "%s", why)
 }
 
 // diffUpstream compares two runs of the upstream.
