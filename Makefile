@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro test-deploy clean
+.PHONY: help build test race unit e2e smithers conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro test-deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -10,6 +10,9 @@ build: ## compile bin/smithers-gateway with xcaddy
 
 test: ## all tests: race detector, units and fuzz seeds, both builds, the binary from outside
 	@sh .ci/test
+
+smithers: ## modules that import smithers-orchestrator behind the built binary (Node, npm)
+	@sh .ci/test $@
 
 race unit e2e: ## one part of the tests
 	@sh .ci/test $@

@@ -24,6 +24,8 @@ var (
 	stackLine = regexp.MustCompile(`^\s+at `)
 	// tagged is a level at the beginning of a line: "[warn] …", "WARN: …", "info …".
 	tagged = regexp.MustCompile(`^\[?(?i:(trace|debug|info|notice|warn|warning|error|fatal|critical))(\]:?|:) `)
+	// stamped is a line of the logger of Effect: "[10:20:28.915] INFO (#75) span: …".
+	stamped = regexp.MustCompile(`^\[[\d:.]+\] (TRACE|DEBUG|INFO|WARN|ERROR|FATAL) \(#\d+\)(?: [\w:.=-]+ms:|:)? `)
 	// pair is one key=value of a logfmt line.
 	pair = regexp.MustCompile(`(?:^|\s)([A-Za-z_][\w.:-]*)=("(?:[^"\\]|\\.)*"|\S*)`)
 )
@@ -80,7 +82,11 @@ func parseEntry(lines []string, isError bool) logEntry {
 	}
 	if e.message == "" {
 		e.message = lines[0]
-		if m := tagged.FindStringSubmatch(lines[0]); m != nil {
+		m := stamped.FindStringSubmatch(lines[0])
+		if m == nil {
+			m = tagged.FindStringSubmatch(lines[0])
+		}
+		if m != nil {
 			e.level = levelOf(m[1], e.level)
 			e.message = lines[0][len(m[0]):]
 		}

@@ -29,6 +29,8 @@ func TestLevelsOfLines(t *testing.T) {
 		{"plain", false, zapcore.InfoLevel, "plain"},
 		{"plain", true, zapcore.WarnLevel, "plain"},
 		{"[error] no disk", false, zapcore.ErrorLevel, "no disk"},
+		{"[10:20:28.915] INFO (#75) approval:grant=18ms: approval granted {", true, zapcore.InfoLevel, "approval granted {"},
+		{"[10:20:28.915] ERROR (#75): no", false, zapcore.ErrorLevel, "no"},
 		{"WARN: slow", false, zapcore.WarnLevel, "slow"},
 		{"information is no level", false, zapcore.InfoLevel, "information is no level"},
 		{"error in the third line", false, zapcore.InfoLevel, "error in the third line"},
