@@ -1,5 +1,3 @@
-// Package smithers runs modules that import smithers-orchestrator behind the built
-// gateway, with the Bun and the package of examples/smithers.
 package smithers
 
 import (
@@ -17,19 +15,14 @@ import (
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
-func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
-
 // example is the folder whose packages the tests use.
 var example = filepath.Join("..", "..", "examples", "smithers")
 
-// newSite is a site with the text of a module beside the example's packages; "" is the
+// siteOf is a site with the text of a module beside the example's packages; "" is the
 // example itself.
-func newSite(t *testing.T, module string) *rig.Site {
+func siteOf(t *testing.T, module string) *rig.Site {
 	t.Helper()
-	packages, err := filepath.Abs(filepath.Join(example, "node_modules"))
-	require.NoError(t, err)
-	_, err = os.Stat(filepath.Join(packages, "smithers-orchestrator"))
-	rig.Need(t, err == nil, "the packages of examples/smithers: npm ci --prefix examples/smithers")
+	packages := installed(t)
 	if module == "" {
 		text, err := os.ReadFile(filepath.Join(example, "gateway.tsx"))
 		require.NoError(t, err)
@@ -131,7 +124,7 @@ func signal(t *testing.T, p *rig.Process, run, name string, payload any) {
 // TestExample drives every primitive of the example, with a clean stop of the gateway
 // and a kill of it on the way, and follows the run on one stream of events.
 func TestExample(t *testing.T) {
-	s := newSite(t, "")
+	s := siteOf(t, "")
 	out, code := s.CLI("module", "check", s.Module)
 	require.Zero(t, code, out)
 	require.Contains(t, out, "runs in Smithers 0.32.0")
@@ -215,7 +208,7 @@ func logged(s *rig.Site, step string) func() int {
 }
 
 func TestKilledProcess(t *testing.T) {
-	s := newSite(t, slow)
+	s := siteOf(t, slow)
 	p := start(t, s, "")
 	p.LaunchRun("slow", "r", nil)
 	s.Write("workspace/go-a", "")
@@ -234,7 +227,7 @@ func TestKilledProcess(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
-	s := newSite(t, slow)
+	s := siteOf(t, slow)
 	p := start(t, s, "")
 	p.LaunchRun("slow", "r", nil)
 	p.Wait("the first step to begin", func() bool { return logged(s, "a")() == 1 })
@@ -263,7 +256,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestCrashLoop(t *testing.T) {
-	s := newSite(t, slow+"\nsetTimeout(() => { throw new Error('out of luck') }, 200);\n")
+	s := siteOf(t, slow+"\nsetTimeout(() => { throw new Error('out of luck') }, 200);\n")
 	p := start(t, s, "")
 	p.Wait("three restarts", func() bool { return healthOf(t, p).Details.Smithers.Restarts >= 3 })
 	require.Equal(t, 200, p.Probe("/health/ready"), "the gateway itself works")
@@ -279,27 +272,31 @@ func TestStartFails(t *testing.T) {
 		s.Env = append(s.Env, "PATH="+s.Path("nowhere"))
 		return s
 	}
-	runtime, err := filepath.Abs(filepath.Join(example, "node_modules", ".bin", "bun"))
-	require.NoError(t, err)
+	var runtime string
+	if found, _ := filepath.Glob(filepath.Join(example, "node_modules", "@oven", "bun-*", "bin", "bun")); len(found) > 0 {
+		var err error
+		runtime, err = filepath.Abs(found[0])
+		require.NoError(t, err)
+	}
 	for name, c := range map[string]struct {
 		site func(t *testing.T) *rig.Site
 		want []string
 	}{
 		"no bun": {elsewhere, []string{"the Bun runtime", "not found", "node_modules/.bin/bun", "npm install bun", "runtime_command"}},
 		"no package": {func(t *testing.T) *rig.Site {
-			newSite(t, "") // needs the packages all the same
+			rig.Need(t, runtime != "", "the packages of examples/smithers: npm ci --prefix examples/smithers")
 			s := elsewhere(t)
 			s.Env = append(s.Env, "SMITHERS_GATEWAY_RUNTIME_COMMAND="+runtime)
 			return s
 		}, []string{"smithers-orchestrator is not installed", "npm install smithers-orchestrator"}},
 		"throws": {func(t *testing.T) *rig.Site {
-			return newSite(t, "import 'smithers-orchestrator';\nexport function register() {\n  throw new TypeError('boom');\n}\n")
+			return siteOf(t, "import 'smithers-orchestrator';\nexport function register() {\n  throw new TypeError('boom');\n}\n")
 		}, []string{"gateway.tsx:3:", "TypeError: boom"}},
 		"syntax": {func(t *testing.T) *rig.Site {
-			return newSite(t, "import 'smithers-orchestrator';\nconst x = ;\n")
+			return siteOf(t, "import 'smithers-orchestrator';\nconst x = ;\n")
 		}, []string{"gateway.tsx:2:11: Unexpected "}},
 		"too late": {func(t *testing.T) *rig.Site {
-			s := newSite(t, "import 'smithers-orchestrator';\nexport default () => new Promise(() => setInterval(() => {}, 1000));\n")
+			s := siteOf(t, "import 'smithers-orchestrator';\nexport default () => new Promise(() => setInterval(() => {}, 1000));\n")
 			s.Env = append(s.Env, "LIMIT=3s")
 			return s
 		}, []string{"raise runtime_start_limit"}},
