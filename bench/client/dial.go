@@ -40,7 +40,7 @@ func (d Dialer) Dial(ctx context.Context, i int) (*Socket, error) {
 		return nil, err
 	}
 	s := newSocket(conn)
-	s.Deadline(30 * time.Second)
+	s.Deadline(time.Minute)
 	if err := s.upgrade(d); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("upgrade: %w", err)
@@ -91,6 +91,9 @@ func Each(ctx context.Context, n, limit int, f func(ctx context.Context, i int) 
 	}
 feed:
 	for i := range n {
+		if ctx.Err() != nil {
+			break
+		}
 		select {
 		case next <- i:
 		case <-ctx.Done():

@@ -60,6 +60,7 @@ func write(w io.Writer, machine [][2]string, results []*Result) {
 		}
 	}
 	fmt.Fprintf(w, "\n%d of %d goals are met.\n", met, all)
+	capacity(w, results)
 	for _, r := range results {
 		section(w, r)
 	}

@@ -97,6 +97,20 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestCapacity(t *testing.T) {
+	r := sample()
+	r.Add("gateway", "server CPU per million frames, 64 sockets", "s", 0.5)
+	var b strings.Builder
+	capacity(&b, []*Result{r})
+	if want := "| frames a second and core, 64 sockets | 2,000,000 | 0.5 s of CPU a million |"; !strings.Contains(b.String(), want) {
+		t.Errorf("%q is missing in\n%s", want, b.String())
+	}
+	b.Reset()
+	if capacity(&b, []*Result{sample()}); b.Len() > 0 {
+		t.Errorf("without figures: %s", b.String())
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0", 1: "1", 2.504: "2.5", 0.018: "0.02", 12.34: "12.3", 123.4: "123", 1234: "1,234", 1234567.8: "1,234,568", 999.6: "1000",

@@ -18,13 +18,13 @@ import (
 
 // fewAtOnce is how many connects are under way together where the original is compared.
 // It works on one at a time and drops a socket that has not signed in after 10 s.
-const fewAtOnce = 8
+const fewAtOnce = 4
 
 // connects measures sockets that come all at once, as after a restart of a proxy.
 func connects(ctx context.Context, e *Env) error {
 	live, burst := e.Pick(5_000, 1_000, 50), e.Pick(1_000, 300, 50)
-	e.Note("A connect is TCP, upgrade, `connect` and its hello, which lists the newest 1,000 live runs. In a burst all start together; for the comparison with the original 8 are under way at a time.")
-	e.Note("The original's live runs are copies of the row of one parked run, written into its database before it starts, as it would take minutes to launch them; its rounds have 24 connects.")
+	e.Note("A connect is TCP, upgrade, `connect` and its hello, which lists the newest 1,000 live runs. In a burst all start together; for the comparison with the original 4 are under way at a time.")
+	e.Note("The original's live runs are copies of the row of one parked run, written into its database before it starts, as it would take minutes to launch them; its rounds have 12 connects.")
 	g, err := e.Gateway(ctx, peers.GatewayOptions{})
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func connects(ctx context.Context, e *Env) error {
 		return err
 	}
 	what := connectsName(fewAtOnce)
-	e.Ratio("connects a second against the original, 8 at a time", [2]string{"gateway", what}, [2]string{"original", what}, "×", true, 40)
+	e.Ratio("connects a second against the original, 4 at a time", [2]string{"gateway", what}, [2]string{"original", what}, "×", true, 40)
 	return nil
 }
 

@@ -147,7 +147,7 @@ func (e *Env) fanoutSizes(ctx context.Context, src *source, sizes []int, frame *
 // linesFor makes a burst long enough to be timed and short enough for its rounds: about
 // a million frames for most, fewer for few sockets and for the original.
 func (e *Env) linesFor(src *source, n int) int {
-	frames := e.Pick(2_000_000, 400_000, 20_000)
+	frames := e.Pick(1_000_000, 400_000, 20_000)
 	switch {
 	case src.who == "original":
 		frames /= 10

@@ -14,10 +14,10 @@ import (
 // stay fast beside them and beside many finished runs.
 func inflight(ctx context.Context, e *Env) error {
 	n, done := e.Pick(5_000, 1_000, 20), e.Pick(100_000, 3_000, 50)
-	e.Settings = "`max_vms 6000`, `vm_memory_total 8GiB`: each of these runs holds a script machine while its task waits"
+	e.Settings = "`max_vms 8000`, `vm_memory_total 16GiB`: each of these runs holds a script machine while its task waits, and one user holds three quarters of the machines at most"
 	e.Note("The timers run for 240 s instead of 60 s, so that all runs are still in their tasks when they are measured.")
 	e.Note("The 100,000 finished runs are runs of one task of a workflow in Go; launches are those of a script in all cases.")
-	settings := []string{"max_vms 6000", "vm_memory_total 8GiB"}
+	settings := []string{"max_vms 8000", "vm_memory_total 16GiB"}
 	for range e.Rounds {
 		if err := e.inflightRound(ctx, n, settings); err != nil {
 			return err

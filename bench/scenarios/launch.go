@@ -29,7 +29,11 @@ func launch(ctx context.Context, e *Env) error {
 		if err != nil {
 			return err
 		}
-		points, err := e.launchesOf(ctx, mode.who, client.Dialer{Addr: g.Addr}, g.Token, inFlight, func() (float64, error) {
+		levels := inFlight
+		if mode.who != "gateway" {
+			levels = inFlight[:min(2, len(inFlight))]
+		}
+		points, err := e.launchesOf(ctx, mode.who, client.Dialer{Addr: g.Addr}, g.Token, levels, func() (float64, error) {
 			h, err := g.Health(ctx)
 			if err != nil {
 				return 0, err

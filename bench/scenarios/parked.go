@@ -30,6 +30,7 @@ func parked(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
+	e.Add("gateway", "memory of the empty gateway", "MiB", empty/(1<<20))
 	l, err := newLauncher(ctx, client.Dialer{Addr: g.Addr}, g.Token, "parked-")
 	if err != nil {
 		return err

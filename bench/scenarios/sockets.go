@@ -60,7 +60,7 @@ func (e *Env) socketsRound(ctx context.Context, steps []int) error {
 		return err
 	}
 	idle := time.Duration(e.Pick(10_000, 3_000, 200)) * time.Millisecond
-	if err := pause(ctx, idle/2); err != nil {
+	if err := pause(ctx, idle/4); err != nil {
 		return err
 	}
 	empty, err := g.Resident()

@@ -88,8 +88,13 @@ func (e *Env) fill(ctx context.Context, g *peers.Gateway, size int64) error {
 	if err := l.many(ctx, "one", e.Pick(5_000, 500, 20), true); err != nil {
 		return err
 	}
-	input := map[string]any{"lines": 1_000, "text": 8 << 10}
-	for {
+	const lines, text = 1_000, 8 << 10
+	input := map[string]any{"lines": lines, "text": text}
+	empty, err := g.Health(ctx)
+	if err != nil {
+		return err
+	}
+	for runs := 1; ; runs++ {
 		id, err := g.Launch(ctx, "filler", input)
 		if err != nil {
 			return err
@@ -102,6 +107,8 @@ func (e *Env) fill(ctx context.Context, g *peers.Gateway, size int64) error {
 			return err
 		}
 		if h.Storage.DBBytes+h.Storage.WALBytes >= size {
+			grown := h.Storage.DBBytes + h.Storage.WALBytes - empty.Storage.DBBytes - empty.Storage.WALBytes
+			e.Add("gateway", "bytes on disk around a line of 8 KiB", "B", float64(grown)/float64(runs*lines)-text)
 			e.Add("gateway", "size of the database", "MiB", float64(h.Storage.DBBytes+h.Storage.WALBytes)/(1<<20))
 			e.Say("the database has %s MiB", report.Number(float64(h.Storage.DBBytes+h.Storage.WALBytes)/(1<<20)))
 			return nil
