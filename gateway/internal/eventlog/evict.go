@@ -28,6 +28,18 @@ func (u *lru) touch(r *run, bytes int64) {
 	r.next.prev, u.root.next = r, r
 }
 
+// renew makes r the most recent without a change of its size.
+func (u *lru) renew(r *run) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if r.next == nil {
+		return
+	}
+	r.prev.next, r.next.prev = r.next, r.prev
+	r.prev, r.next = &u.root, u.root.next
+	r.next.prev, u.root.next = r, r
+}
+
 func (u *lru) remove(r *run) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -79,6 +91,32 @@ func (l *Log) evict(budget int64) {
 		s.mu.Unlock()
 		r.drop()
 		_, bytes = l.lru.size()
+	}
+}
+
+// maxWindows is how many windows are kept, as far as nobody reads them: most runs park
+// or end after a few events, and their windows are soon nobody's.
+const maxWindows = 8192
+
+// thin forgets the least recent windows without a cursor while there are too many
+// windows, looking at no more than steps of them. publishMu is held.
+func (l *Log) thin(steps int) {
+	for n, _ := l.lru.size(); n > maxWindows && steps > 0; steps-- {
+		r := l.lru.oldest()
+		s := l.shard(r.id)
+		s.mu.Lock()
+		if s.runs[r.id] == r && r.refs > 0 {
+			l.lru.renew(r)
+			s.mu.Unlock()
+			continue
+		}
+		if s.runs[r.id] == r {
+			delete(s.runs, r.id)
+		}
+		l.lru.remove(r)
+		s.mu.Unlock()
+		r.drop()
+		n--
 	}
 }
 

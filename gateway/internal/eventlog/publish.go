@@ -34,6 +34,7 @@ func (l *Log) Publish(events []*store.Event) {
 	l.AdvanceStateVersion(version)
 	l.plain.publish(events, o.PlainBytes)
 	l.evict(o.RingBytes)
+	l.thin(2 * len(l.touched))
 	// Waking comes last, so that a reader finds the whole batch at once.
 	for i, r := range l.touched {
 		r.wake()
