@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -207,4 +208,39 @@ func TestDevToolsStream(t *testing.T) {
 	h.refused("op", "frames.get", obj{"runId": id, "frameNo": 0}, 400, "INVALID_INPUT", "frameNo must be a finite number greater than 0.")
 	h.refused("op", "frames.list", obj{"runId": "nope"}, 404, "NOT_FOUND", "Run not found: nope")
 	h.refused("op", "frames.list", obj{"runId": id, "afterFrameNo": 0}, 400, "INVALID_INPUT", "afterFrameNo must be a finite number greater than 0.")
+}
+
+// DevTools streams count with the others, end when the session may not observe any more,
+// and go with their socket.
+func TestDevToolsStreamsAreStreams(t *testing.T) {
+	h := start(t, t.TempDir(), nil, Site{})
+	id := h.launch("sleep", nil)
+	h.await(id, "waiting-timer")
+	s := h.dial("op")
+	for range 7 {
+		s.watch(obj{"runId": id})
+	}
+	s.stream(id, nil)
+	f := s.call("streamDevTools", obj{"runId": id})
+	require.Equal(t, "RateLimited", f.Error["code"])
+	require.Equal(t, "connection", f.Error["scope"])
+	health := func() float64 {
+		var probe obj
+		_, b := h.do("GET", "/health", "op", "")
+		require.NoError(t, json.Unmarshal(b, &probe))
+		return probe["details"].(obj)["connections"].(obj)["streams"].(float64)
+	}
+	require.Equal(t, 8.0, health())
+
+	require.True(t, s.call("connect", obj{"minProtocol": 1, "maxProtocol": 1, "client": obj{"id": "test"}, "auth": obj{"token": "rw"}}).OK)
+	for ended := 0; ended < 7; {
+		if e := s.event(); e.Event == "devtools.error" {
+			require.Equal(t, obj{"code": "FORBIDDEN", "message": "Missing required scope observability:read for streamDevTools"}, e.Payload["error"])
+			ended++
+		}
+	}
+	require.Equal(t, 1.0, health(), "the stream of events stays")
+	require.Equal(t, "FORBIDDEN", s.call("streamDevTools", obj{"runId": id}).Error["code"])
+	s.c.CloseNow()
+	require.Eventually(t, func() bool { return health() == 0 }, 10*time.Second, 5*time.Millisecond)
 }
