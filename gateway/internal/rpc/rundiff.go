@@ -61,6 +61,7 @@ func (r *Router) runsDiff(ctx context.Context, _ *Call, p params) (any, error) {
 // runSide is one of two runs that are compared. Order is that of first request.
 type runSide struct {
 	input   json.RawMessage
+	tree    string // the work tree before its first program; "" for none
 	nodes   named[wire.DiffNode]
 	outputs named[[]outputAt]
 	loops   named[wire.DiffLoop]
@@ -90,6 +91,9 @@ func (n *named[T]) put(key string, value T) {
 
 func sideOf(run *store.Run, nodes []*store.Node) (s runSide, err error) {
 	s.input = run.Input
+	if run.WorkTree != nil {
+		s.tree = run.WorkTree.Base
+	}
 	for _, n := range nodes {
 		if program.Kind(n.Kind) == program.KindEffect {
 			continue
@@ -139,7 +143,7 @@ func withKeys(row json.RawMessage, runID string, n *store.Node) (json.RawMessage
 }
 
 func diffRuns(left, right *runSide) (any, error) {
-	d := wire.RunsDiff{InputChanged: !sameJSON(left.input, right.input)}
+	d := wire.RunsDiff{InputChanged: !sameJSON(left.input, right.input), VCSPointerChanged: left.tree != right.tree}
 	compare(&left.nodes, &right.nodes, &d.NodesAdded, &d.NodesRemoved, func(key string, a, b wire.DiffNode) {
 		if !reflect.DeepEqual(a, b) {
 			d.NodesChanged = append(d.NodesChanged, wire.ChangedNode{Key: key, From: a, To: b})
