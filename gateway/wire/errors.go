@@ -56,6 +56,7 @@ const (
 	CodeUnauthorized          = "UNAUTHORIZED"
 	CodeUnauthorizedCamel     = "Unauthorized"
 	CodeUnavailable           = "UNAVAILABLE"
+	CodeTimeTravelBlocked     = "TIME_TRAVEL_SIDE_EFFECT_BLOCKED"
 	CodeUnsupportedSandbox    = "UnsupportedSandbox"
 	CodeVcsError              = "VcsError"
 	CodeExtensionNotFound     = "EXTENSION_METHOD_NOT_FOUND"

@@ -73,6 +73,7 @@ const (
 	EventTokenUsage           = "token.usage"
 	EventRunCompleted         = "run.completed"
 	EventRunTimeTravelJumped  = "run.time_travel_jumped"
+	EventEffectBoundary       = "run.side_effect_boundary_crossed"
 	EventCronTriggered        = "cron.triggered"
 )
 
@@ -117,6 +118,7 @@ const (
 	TypeTokenUsageReported  = "TokenUsageReported"
 	TypeSignalReceived      = "SignalReceived"
 	TypeTimeTravelJumped    = "TimeTravelJumped"
+	TypeEffectBoundary      = "SideEffectBoundaryCrossed"
 	TypeCronTriggered       = "CronTriggered"
 	TypeTaskRetryRequested  = "TaskRetryRequested"
 )

@@ -13,6 +13,7 @@ type TaskOptions struct {
 	Skip             bool
 	NeedsApproval    *Approval
 	OutputSchema     string
+	SideEffect       *Effect
 }
 
 // TaskOption changes how a task runs.
@@ -44,6 +45,17 @@ func ContinueOnFail() TaskOption { return func(o *TaskOptions) { o.ContinueOnFai
 func OutputSchema(schema string) TaskOption {
 	return func(o *TaskOptions) { o.OutputSchema = schema }
 }
+
+// Effect describes what a task does to the world outside the gateway.
+type Effect struct {
+	Name       string // shown to people; "": the label or id of the task
+	Idempotent bool   // doing it again, with the same idempotency key, does no harm
+}
+
+// SideEffect declares that the task acts on the world outside, such as by sending a
+// mail or paying a bill. A rewind that would do it again is refused, unless it is forced
+// or the effect is idempotent.
+func SideEffect(e Effect) TaskOption { return func(o *TaskOptions) { o.SideEffect = &e } }
 
 // Skip marks the node skipped instead of running it when cond holds.
 func Skip(cond bool) TaskOption { return func(o *TaskOptions) { o.Skip = cond } }

@@ -79,7 +79,7 @@ func closeNodes(tx *store.Tx, row *store.Run, now int64, pendingToo bool, limit 
 		return nil, err
 	}
 	for _, n := range nodes {
-		if wire.NodeEnded(n.State) || n.State == wire.NodePending && !pendingToo && n.WakeAtMs == 0 {
+		if wire.NodeEnded(n.State) || n.ArgsHash == store.GoneArgs || n.State == wire.NodePending && !pendingToo && n.WakeAtMs == 0 {
 			continue
 		}
 		if n.State == wire.NodePending && !pendingToo {

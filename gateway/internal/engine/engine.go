@@ -78,7 +78,9 @@ type Engine struct {
 	waker    waker
 
 	mu       sync.Mutex
-	runs     map[string]*run // in memory or queued for a slot
+	runs     map[string]*run     // in memory or queued for a slot
+	halted   map[string]struct{} // runs that are kept out of memory
+	rewound  map[string]struct{} // runs that are being rewound
 	stopping bool
 	started  bool
 
@@ -121,7 +123,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{
 		opts: o, store: o.Store, log: o.Logger, clock: o.Clock,
-		runs: make(map[string]*run), killed: make(chan struct{}), moves: make(chan struct{}, 1),
+		runs: make(map[string]*run), halted: make(map[string]struct{}), rewound: make(map[string]struct{}), killed: make(chan struct{}), moves: make(chan struct{}, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.registry.load = o.Load

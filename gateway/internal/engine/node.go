@@ -27,6 +27,7 @@ type node struct {
 	sentBeat int64 // last heartbeat event of the live attempt
 	beat     json.RawMessage
 	grace    int64   // that the live attempt has beyond its bounds, ms
+	aborted  bool    // the live attempt was told to stop by halt
 	ending   *ending // its attempt is over, and only its work tree is still to be recorded
 }
 

@@ -70,6 +70,9 @@ func (r *run) rest() {
 	case r.stopping:
 		r.over = true
 		return
+	case r.halting:
+		r.over = r.live == 0
+		return
 	case r.pausing:
 		if r.live == 0 {
 			r.stagePaused(nil)

@@ -55,7 +55,11 @@ func (e *Engine) RetryTask(ctx context.Context, t RetryTask) ([]string, error) {
 		}
 		part = e.registry.shareOf(row)
 		now := e.nowMs()
-		if reset, fenced, err = e.resetNodes(tx, row, &t, now); err != nil {
+		archive, err := openArchive(tx, row)
+		if err != nil {
+			return err
+		}
+		if reset, fenced, err = e.resetNodes(tx, row, &t, archive, now); err != nil {
 			return err
 		}
 		err = e.newGeneration(tx, row, &t, reset, now)
@@ -116,13 +120,13 @@ func mayRetry(row *store.Run) error {
 
 // resetNodes resets the nodes that the retry concerns and returns the ids of those
 // that had run, and of the child runs that it ended.
-func (e *Engine) resetNodes(tx *store.Tx, row *store.Run, t *RetryTask, now int64) (reset, fenced []string, err error) {
+func (e *Engine) resetNodes(tx *store.Tx, row *store.Run, t *RetryTask, archive *store.Archive, now int64) (reset, fenced []string, err error) {
 	nodes, err := tx.Nodes(row.RunID)
 	if err != nil {
 		return nil, nil, err
 	}
 	i := slices.IndexFunc(nodes, func(n *store.Node) bool {
-		return n.NodeID == t.NodeID && n.Iteration == t.Iteration && program.Kind(n.Kind) != program.KindEffect
+		return n.NodeID == t.NodeID && n.Iteration == t.Iteration && program.Kind(n.Kind) != program.KindEffect && n.ArgsHash != store.GoneArgs
 	})
 	if i < 0 {
 		return nil, nil, wire.Errorf(wire.CodeNotFound, "Node not found: %s/%s/%d", t.RunID, t.NodeID, t.Iteration)
@@ -137,6 +141,9 @@ func (e *Engine) resetNodes(tx *store.Tx, row *store.Run, t *RetryTask, now int6
 		if n != target && !after || isReset(n) && n != target {
 			continue
 		}
+		if err := tx.ArchiveNode(row.RunID, archive, n.NodeID, n.Iteration); err != nil {
+			return nil, nil, err
+		}
 		// What a kept dependent was given is only known if it ended by itself.
 		if n != target && t.KeepDependents && n.Position > 0 {
 			if err := keepResult(tx, row.RunID, n); err != nil {
@@ -147,7 +154,7 @@ func (e *Engine) resetNodes(tx *store.Tx, row *store.Run, t *RetryTask, now int6
 		if ran(n) && program.Kind(n.Kind) != program.KindEffect && !slices.Contains(reset, n.NodeID) {
 			reset = append(reset, n.NodeID)
 		}
-		ids, err := e.resetNode(tx, row, n, now)
+		ids, err := e.resetNode(tx, row, n, "", now)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -161,11 +168,12 @@ func ran(n *store.Node) bool { return n.Attempt > 0 || n.State != wire.NodePendi
 
 // A reset node stays in the journal without arguments or a position, so that its
 // attempts go on counting when the workflow asks for it again. One whose result is
-// kept has the mark keptArgs before its arguments.
+// kept has the mark keptArgs before its arguments, one that a rewind took out of the
+// journal has store.GoneArgs.
 const keptArgs = "="
 
 func isReset(n *store.Node) bool {
-	return n.Position == 0 && (n.ArgsHash == "" || n.ArgsHash[:1] == keptArgs)
+	return n.Position == 0 && (n.ArgsHash == "" || n.ArgsHash == store.GoneArgs || n.ArgsHash[:1] == keptArgs)
 }
 
 func keepResult(tx *store.Tx, runID string, n *store.Node) error {
@@ -173,12 +181,21 @@ func keepResult(tx *store.Tx, runID string, n *store.Node) error {
 	return tx.UpsertNode(runID, n)
 }
 
-func (e *Engine) resetNode(tx *store.Tx, row *store.Run, n *store.Node, now int64) (fenced []string, err error) {
+// resetNode takes back what a node has come to; args is "" or store.GoneArgs.
+func (e *Engine) resetNode(tx *store.Tx, row *store.Run, n *store.Node, args string, now int64) (fenced []string, err error) {
 	if program.Kind(n.Kind) == program.KindEffect {
 		return nil, tx.DeleteNode(row.RunID, n.NodeID, n.Iteration)
 	}
+	// A row that a rewind brought back counts fewer attempts than are on record.
+	attempts, err := tx.Attempts(row.RunID, n.NodeID, n.Iteration)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range attempts {
+		n.Attempt = max(n.Attempt, a.Attempt)
+	}
 	if n.State == wire.NodeInProgress {
-		f := &program.Failure{Name: "Error", Code: program.CodeCancelled, Message: n.NodeID + " was reset by a retry"}
+		f := &program.Failure{Name: "Error", Code: program.CodeCancelled, Message: n.NodeID + " was reset"}
 		if err := closeAttempt(tx, row.RunID, n, now, f); err != nil {
 			return nil, err
 		}
@@ -188,19 +205,14 @@ func (e *Engine) resetNode(tx *store.Tx, row *store.Run, n *store.Node, now int6
 			}
 		}
 	}
-	n.State, n.ArgsHash, n.Position, n.SettledAtMs, n.Cuts = wire.NodePending, "", 0, 0, 0
+	n.State, n.ArgsHash, n.Position, n.SettledAtMs, n.Cuts = wire.NodePending, args, 0, 0, 0
 	n.Output, n.Error, n.WakeAtMs, n.UpdatedAtMs = nil, nil, 0, now
 	return fenced, tx.ResetNode(row.RunID, n)
 }
 
 // newGeneration makes whatever still works on the old journal notice that it is over.
 func (e *Engine) newGeneration(tx *store.Tx, row *store.Run, t *RetryTask, reset []string, now int64) error {
-	row.Generation++
-	row.Status, row.Queued = wire.RunRunning, row.StartedAtMs == 0
-	row.Output, row.Error, row.FailedChildren = nil, nil, nil
-	row.FinishedAtMs, row.CancelRequestedMs, row.PauseRequestedMs = 0, 0, 0
-	row.Owner, row.HeartbeatAtMs = "", now
-	if err := tx.UpdateRun(row); err != nil {
+	if err := startGeneration(tx, row, now); err != nil {
 		return err
 	}
 	ids, err := json.Marshal(reset)
@@ -222,6 +234,28 @@ func (e *Engine) newGeneration(tx *store.Tx, row *store.Run, t *RetryTask, reset
 		return err
 	}
 	return t.By.audit(tx, now, "retry", row.RunID, detail)
+}
+
+func startGeneration(tx *store.Tx, row *store.Run, now int64) error {
+	row.Generation++
+	row.Status, row.Queued = wire.RunRunning, row.StartedAtMs == 0
+	row.Output, row.Error, row.FailedChildren = nil, nil, nil
+	row.FinishedAtMs, row.CancelRequestedMs, row.PauseRequestedMs = 0, 0, 0
+	row.Owner, row.HeartbeatAtMs = "", now
+	return tx.UpdateRun(row)
+}
+
+// openArchive begins to set a journal back. Positions go on behind all that were given,
+// so that those of two generations are never the same.
+func openArchive(tx *store.Tx, row *store.Run) (*store.Archive, error) {
+	nodes, err := tx.NodeShapes(row.RunID)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes {
+		row.LastPosition = max(row.LastPosition, n.Position)
+	}
+	return tx.OpenArchive(row.RunID, row.LastPosition)
 }
 
 // restart takes up a run whose journal was replaced. What is in memory of an earlier
@@ -264,7 +298,7 @@ func (r *run) again(n *node) (settled bool) {
 	}
 	delete(r.resets, n.key)
 	n.row.Attempt, n.opt.Before = old.Attempt, old.Attempt
-	if old.ArgsHash == "" {
+	if old.ArgsHash == "" || old.ArgsHash == store.GoneArgs {
 		return false
 	}
 	if old.Kind != n.row.Kind || old.ArgsHash != keptArgs+n.row.ArgsHash {

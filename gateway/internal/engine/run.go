@@ -24,9 +24,11 @@ type run struct {
 	ctx    context.Context // ends when the run leaves memory or the engine begins to stop
 	cancel context.CancelFunc
 
-	fresh      *store.Run // row of a run launched a moment ago
-	restart    bool       // load it again when it leaves memory; guarded by Engine.mu
-	generation int64      // of the journal; set before the first unit
+	fresh      *store.Run    // row of a run launched a moment ago
+	gone       chan struct{} // closed when it has left memory
+	begun      bool          // it has had a goroutine; guarded by Engine.mu
+	restart    bool          // load it again when it leaves memory; guarded by Engine.mu
+	generation int64         // of the journal; set before the first unit
 
 	// goroutine
 	log      *zap.Logger
@@ -52,6 +54,7 @@ type run struct {
 	parkDue  bool
 	replayer *replayer // while the journal is replayed
 	pausing  bool
+	halting  bool // leave memory once no attempt is in flight
 	stopping bool
 	ending   bool // the last unit is on its way: nothing can follow
 	over     bool // leave the loop
@@ -61,7 +64,7 @@ type run struct {
 
 // newRun makes the actor of a run that is not in memory. e.mu is held.
 func (e *Engine) newRun(id string, part share) *run {
-	r := &run{e: e, id: id, share: part, box: newInbox(), log: e.log.With(zap.String("run", id))}
+	r := &run{e: e, id: id, share: part, box: newInbox(), gone: make(chan struct{}), log: e.log.With(zap.String("run", id))}
 	r.ctx, r.cancel = context.WithCancel(e.ctx)
 	r.out.init(r)
 	e.runs[id] = r
@@ -73,9 +76,9 @@ func (e *Engine) newRun(id string, part share) *run {
 func (e *Engine) wake(id string, part share, key *program.Key) {
 	for {
 		e.mu.Lock()
-		if e.stopping || !e.started {
+		if _, halted := e.halted[id]; halted || e.stopping || !e.started {
 			e.mu.Unlock()
-			return
+			return // whoever halted it wakes it
 		}
 		r, ok := e.runs[id]
 		if !ok {
@@ -96,12 +99,13 @@ func (e *Engine) wake(id string, part share, key *program.Key) {
 // granted starts the goroutine of a run that holds its slots.
 func (e *Engine) granted(r *run) {
 	e.mu.Lock()
-	if e.stopping {
+	if _, halted := e.halted[r.id]; halted || e.stopping {
 		e.mu.Unlock()
 		e.slots.release(r.share)
 		e.forget(r)
 		return
 	}
+	r.begun = true
 	e.wg.Add(1)
 	e.mu.Unlock()
 	e.live.Add(1)
@@ -165,6 +169,7 @@ func (r *run) leave() {
 	}
 	r.e.slots.works(r)
 	r.e.forget(r)
+	close(r.gone)
 	r.e.slots.release(r.share)
 	r.e.live.Add(-1)
 	r.e.mu.Lock()
@@ -219,7 +224,7 @@ func (r *run) commit() {
 }
 
 // holding reports that the workflow function must not move on.
-func (r *run) holding() bool { return r.pausing || r.stopping || r.ending }
+func (r *run) holding() bool { return r.pausing || r.stopping || r.ending || r.halting }
 
 // committed follows a commit.
 func (r *run) committed(u *unit, steps []step) {

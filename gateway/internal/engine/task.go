@@ -51,7 +51,7 @@ func (r *run) startReady() {
 func (r *run) startAttempt(n *node, now int64) {
 	n.row.Attempt++
 	n.row.State, n.row.WakeAtMs, n.row.UpdatedAtMs = wire.NodeInProgress, 0, now
-	n.live, n.lastBeat, n.sentBeat, n.beat, n.deadline, n.grace, n.ending = true, now, 0, nil, 0, 0, nil
+	n.live, n.lastBeat, n.sentBeat, n.beat, n.deadline, n.grace, n.ending, n.aborted = true, now, 0, nil, 0, 0, nil, false
 	r.live++
 	r.e.busy.Add(1)
 	number := n.row.Attempt
@@ -78,6 +78,11 @@ func (r *run) startAttempt(n *node, now int64) {
 func (r *run) attempt(n *node, number int) {
 	if !n.live || n.row.Attempt != number || r.stopping || r.ending {
 		return // cancelled before it began
+	}
+	if r.halting {
+		r.attemptOver(n)
+		r.cut(n, r.now())
+		return
 	}
 	now := r.now()
 	n.lastBeat = now
@@ -116,6 +121,9 @@ func (r *run) attemptEnd(op program.AttemptEnd) {
 	n := r.attemptNode(op.Ref, op.Number)
 	switch {
 	case n == nil || n.ending != nil:
+	case n.aborted && op.Err != nil:
+		r.attemptOver(n)
+		r.cut(n, r.now())
 	case r.recordAfter(n, op):
 	default:
 		r.attemptEnded(n, op)

@@ -82,6 +82,14 @@ type TaskOptions struct {
 	Skip               bool             `json:"skip,omitempty"`
 	NeedsApproval      *ApprovalOptions `json:"needsApproval,omitempty"`
 	Output             json.RawMessage  `json:"output,omitempty"` // JSON schema the result must meet
+	SideEffect         *SideEffect      `json:"sideEffect,omitempty"`
+}
+
+// SideEffect says that a task acts on the world outside, so that it must not be done
+// again unawares.
+type SideEffect struct {
+	Name       string `json:"name,omitempty"`
+	Idempotent bool   `json:"idempotent,omitempty"` // doing it again does no harm
 }
 
 // ApprovalOptions of a gate.

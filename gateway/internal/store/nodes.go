@@ -22,7 +22,7 @@ const sqlUpsertNode = `INSERT INTO gateway_nodes (rid, node_id, iteration, kind,
 	blocks = excluded.blocks, options = excluded.options, state = excluded.state, attempt = excluded.attempt,
 	cuts = excluded.cuts, position = excluded.position, settled_at = excluded.settled_at, output = excluded.output,
 	error = excluded.error, wake_at = excluded.wake_at, updated_at = excluded.updated_at,
-	created_at = CASE WHEN args_hash = '' THEN excluded.created_at ELSE created_at END`
+	created_at = CASE WHEN args_hash IN ('', '-') THEN excluded.created_at ELSE created_at END`
 
 // UpsertNode stores a node of the journal. An existing row keeps its creation time
 // only, and not even that if it had no arguments: it was reset. ErrNotFound if there is no such run.
@@ -71,12 +71,12 @@ var nodeStateColumns = strings.NewReplacer("blocks", "NULL", "output", "NULL").R
 // NodeStates is Nodes without Blocks and Output, for those who show where the nodes
 // stand: the outputs of a run together may be larger than memory.
 func (v *View) NodeStates(runID string) ([]*Node, error) {
-	return listOf(v, runID, "SELECT "+nodeStateColumns+" FROM gateway_nodes WHERE rid = ? ORDER BY ordinal", scanNode)
+	return listOf(v, runID, "SELECT "+nodeStateColumns+" FROM gateway_nodes WHERE rid = ?"+notGone+" ORDER BY ordinal", scanNode)
 }
 
 // Node returns one node, or ErrNotFound.
 func (v *View) Node(runID, nodeID string, iteration int) (*Node, error) {
-	return getOf(v, runID, "SELECT "+nodeColumns+" FROM gateway_nodes WHERE rid = ? AND node_id = ? AND iteration = ?",
+	return getOf(v, runID, "SELECT "+nodeColumns+" FROM gateway_nodes WHERE rid = ? AND node_id = ? AND iteration = ?"+notGone,
 		scanNode, nodeID, iteration)
 }
 
@@ -84,7 +84,7 @@ func (v *View) Node(runID, nodeID string, iteration int) (*Node, error) {
 func (v *View) NodeCounts(runID string) (map[string]int, error) {
 	counts := map[string]int{}
 	err := v.c.each(`SELECT state, count(*) FROM gateway_nodes
-		WHERE rid = (SELECT rid FROM gateway_runs WHERE run_id = ?) AND kind <> 'effect' GROUP BY state`,
+		WHERE rid = (SELECT rid FROM gateway_runs WHERE run_id = ?) AND kind <> 'effect'`+notGone+` GROUP BY state`,
 		[]any{runID}, func(r row) error {
 			counts[r.str(0)] = r.int(1)
 			return nil

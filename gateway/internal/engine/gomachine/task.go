@@ -20,6 +20,9 @@ func (c *runContext) Task(id string, fn workflow.TaskFunc, out any, options ...w
 		HeartbeatTimeoutMs: o.HeartbeatTimeout.Milliseconds(), ContinueOnFail: o.ContinueOnFail, Skip: o.Skip,
 		Output: json.RawMessage(o.OutputSchema),
 	}
+	if e := o.SideEffect; e != nil {
+		po.SideEffect = &program.SideEffect{Name: e.Name, Idempotent: e.Idempotent}
+	}
 	if o.NeedsApproval != nil {
 		a, err := approvalOptions(*o.NeedsApproval)
 		if err != nil {

@@ -5,8 +5,9 @@ const approvalOptions = plain({
 });
 const taskOptions = plain({
   label: 'text', retries: 'count', backoffMs: 'ms', backoffFactor: 'factor', maxBackoffMs: 'ms', timeoutMs: 'ms',
-  heartbeatTimeoutMs: 'ms', continueOnFail: 'flag', skip: 'flag', needsApproval: 'any', output: 'object',
+  heartbeatTimeoutMs: 'ms', continueOnFail: 'flag', skip: 'flag', needsApproval: 'any', output: 'object', sideEffect: 'any',
 });
+const sideEffectOptions = plain({ name: 'name', idempotent: 'flag' });
 const signalOptions = plain({ id: 'name', label: 'text', correlationId: 'any', timeoutMs: 'ms', schema: 'object' });
 const sleepOptions = plain({ label: 'text' });
 const runOptions = plain({ id: 'name', label: 'text' });
@@ -66,6 +67,12 @@ function task(id, body, opts) {
   if (o.needsApproval === true) o.needsApproval = plain({});
   else if (o.needsApproval === false) delete o.needsApproval;
   else if (o.needsApproval !== undefined) o.needsApproval = approvalRequest(`${call} needsApproval`, o.needsApproval);
+  if (o.sideEffect === true) o.sideEffect = plain({});
+  else if (o.sideEffect === false) delete o.sideEffect;
+  else if (o.sideEffect !== undefined) {
+    if (!isPlainObject(o.sideEffect)) throw bad(call, `option sideEffect must be true, false or { name, idempotent }, got ${kindOf(o.sideEffect)}`);
+    o.sideEffect = options(`${call} sideEffect`, o.sideEffect, sideEffectOptions);
+  }
   const tolerant = o.continueOnFail === true;
   const mapError = tolerant ? (d, error) => (error.code === 'CANCELLED' ? d.reject(error) : d.resolve(undefined)) : undefined;
   return request(call, 'task', id, label, o, body, mapError);
