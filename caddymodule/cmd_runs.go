@@ -11,26 +11,26 @@ import (
 func runsCommand() caddycmd.Command {
 	return caddycmd.Command{
 		Name:  "runs",
-		Usage: "list|show|cancel|resume|move|watch [--url <address>] [--token <token>]",
-		Short: "Lists, shows, cancels, resumes, moves and watches the runs of a gateway",
+		Usage: "list|show|cancel|resume|move|rewind|watch [--url <address>] [--token <token>]",
+		Short: "Lists, shows, cancels, resumes, moves, rewinds and watches the runs of a gateway",
 		Long: `
 Speaks to a gateway over its public API, on this machine or anywhere. The gateway is the
 one at --url, else at SMITHERS_GATEWAY_URL, else on the PORT of this machine. The token
 is that of --token or, which keeps it out of the list of processes, of SMITHERS_API_KEY;
-it needs the scope run:read, run:write to cancel and resume, and run:admin to move.`,
+it needs the scope run:read, run:write to cancel and resume, and run:admin to move and rewind.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			apiFlags(cmd)
 			for _, sub := range []*cobra.Command{runsListCommand(), runsShowCommand(), runsCancelCommand(), runsResumeCommand(),
-				runsMoveCommand(), runsWatchCommand()} {
+				runsMoveCommand(), runsRewindCommand(), runsWatchCommand()} {
 				formatFlag(sub)
 				cmd.AddCommand(sub)
 			}
 			cmd.Args = cobra.ArbitraryArgs
 			cmd.RunE = runE(func(_ *cobra.Command, args []string) error {
 				if len(args) == 0 {
-					return errors.New("runs: say what to do: list, show, cancel, resume, move or watch")
+					return errors.New("runs: say what to do: list, show, cancel, resume, move, rewind or watch")
 				}
-				return fmt.Errorf("runs: unknown command %q; allowed are list, show, cancel, resume, move, watch", args[0])
+				return fmt.Errorf("runs: unknown command %q; allowed are list, show, cancel, resume, move, rewind, watch", args[0])
 			})
 		},
 	}

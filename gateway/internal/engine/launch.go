@@ -21,6 +21,9 @@ const (
 	sourceContinue = "continue"
 )
 
+// NoUser is who has triggered the runs of callers without a user id.
+const NoUser = "gateway"
+
 // Launch describes a run to be.
 type Launch struct {
 	Workflow       string

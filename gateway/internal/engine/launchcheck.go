@@ -52,7 +52,7 @@ func (e *Engine) checkLaunch(l *Launch) (Definition, json.RawMessage, error) {
 		l.Source = sourceGateway
 	}
 	if l.By.TriggeredBy == "" {
-		l.By.TriggeredBy = sourceGateway
+		l.By.TriggeredBy = NoUser
 	}
 	return def, input, nil
 }

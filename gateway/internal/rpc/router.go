@@ -153,6 +153,7 @@ func New(deps Deps) *Router {
 		"attempts.list":            r.attemptsList,
 		"attempts.get":             r.attemptsGet,
 		wire.MethodRetryTask:       r.retryTask,
+		wire.MethodRewindRun:       r.rewindRun,
 		wire.MethodRerun:           r.rerun,
 		wire.MethodRunsMove:        r.runsMove,
 		wire.MethodAuditList:       r.auditList,
