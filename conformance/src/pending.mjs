@@ -2,9 +2,6 @@
 // same: it must fail because the method or route is unknown. One that answers anything
 // else fails the suite, so an entry must go in the commit that brings what it names.
 
-const inspection = "rewinding is not built yet";
-
 /** Why a test is waiting, by its name: an RPC method, or what else a test is called. */
 export const pending = {
-  rewindRun: inspection,
 };

@@ -94,6 +94,14 @@ describe("control", () => {
     const result = await c.rewindRun({ runId, frameNo: 1, confirm: true });
     assert.deepEqual([result.ok, result.newFrameNo], [true, 1]);
     await status(c, runId, "finished");
+    await refused(c.rewindRun({ runId, frameNo: 9999, confirm: true }), "FrameOutOfRange", { status: 400 });
+    await refused(c.rewindRun({ runId: "nobody", frameNo: 1, confirm: true }), "RunNotFound");
+    const paid = await finished("pay");
+    await refused(c.rewindRun({ runId: paid, frameNo: 1, confirm: true }), "TIME_TRAVEL_SIDE_EFFECT_BLOCKED", { status: 500 });
+    const forced = await c.rewindRun({ runId: paid, frameNo: 1, confirm: true, force: true });
+    assert.deepEqual(forced.effectBoundary.blocking.map((e) => [e.toolName, e.nodeId, e.attempt, e.effectStatus]), [["invoice", "pay", 1, "succeeded"]]);
+    assert.deepEqual(forced.effectBoundary.warnings.map((e) => e.nodeId), ["note"]);
+    await status(c, paid, "finished");
   });
 
   exercise("getNodeDiff", async () => {

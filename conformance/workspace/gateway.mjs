@@ -79,6 +79,11 @@ export function register(gateway) {
     });
     await ctx.approval("gate", { title: "Enough?" });
   });
+  gateway.register("pay", async (ctx) => {
+    await ctx.task("check", async () => ({}));
+    await ctx.task("pay", async () => ({}), { sideEffect: { name: "invoice" } });
+    await ctx.task("note", async () => ({}), { sideEffect: { idempotent: true } });
+  });
   gateway.register("writer", async (ctx) => {
     const sh = (script) => exec("sh", ["-c", script], { cwd: ctx.input.dir });
     await ctx.task("w1", () => sh("echo changed >> a.txt; printf 'one\\n' > new.txt"));
