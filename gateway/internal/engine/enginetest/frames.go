@@ -36,7 +36,7 @@ func CheckFrames(st *store.Store, runID string) error {
 	}
 	var settled []*store.Node
 	for _, row := range rows {
-		if program.Kind(row.Kind) == program.KindEffect {
+		if program.Kind(row.Kind) == program.KindEffect || row.ArgsHash == store.GoneArgs {
 			continue
 		}
 		key := program.Key{NodeID: row.NodeID, Iteration: row.Iteration}
