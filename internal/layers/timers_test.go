@@ -47,6 +47,7 @@ var timed = map[string]string{
 
 	"gateway/internal/engine/clock.go":     "TestNoRetryIsLostBesidePauses",
 	"gateway/internal/engine/engine.go":    "TestWorkingRunShowsThatItLives",
+	"gateway/internal/engine/halt.go":      "TestRewindRefusesALiveTask",
 	"gateway/internal/engine/load.go":      "TestLoadingBacksOff",
 	"gateway/internal/engine/outbox.go":    "TestUnitsBackOffDuringAnOutage",
 	"gateway/internal/engine/retrytask.go": "TestRetryWaitsForTheEnd",

@@ -119,7 +119,7 @@ func (s *setback) choose(v *store.View, runID string, beyond []*store.Event) err
 			s.given[n.Key] = true
 		case n.Settled == 0 || s.goesOn(n, beyond):
 		case row.Position == 0:
-			return wire.Errorf(wire.CodeRewindFailed, "Frame %d of run %s cannot be restored: the result of %s is gone.", s.cut.FrameNo, runID, nodeName(n.Key))
+			return wire.Errorf(wire.CodeRewindFailed, "Frame %d of run %s cannot be restored: the result of %v is gone.", s.cut.FrameNo, runID, n.Key)
 		default:
 			s.take(n.Key, archived)
 		}

@@ -85,26 +85,20 @@ func TestScopeComesFirst(t *testing.T) {
 	require.Equal(t, wire.CodeUnauthorized, err.Code)
 }
 
-// TestEveryMethodIsAnsweredHonestly holds that a method either has a handler or says
-// that this version lacks it.
+// TestEveryMethodIsAnsweredHonestly holds that every method of the catalogue has a
+// handler.
 func TestEveryMethodIsAnsweredHonestly(t *testing.T) {
 	f := newFixture(t)
-	missing := 0
 	for _, m := range wire.Methods() {
 		if m.WSOnly {
 			continue
 		}
-		_, err := f.call(m.Name, `{}`, "*")
-		if f.handlers[m.Name] == nil {
-			missing++
-			require.Equal(t, wire.CodeMethodNotFound, err.Code, m.Name)
-			require.Equal(t, m.Name+" is not available in this version of the gateway", err.Message)
-		} else if err != nil {
+		require.NotNil(t, f.handlers[m.Name], m.Name)
+		if _, err := f.call(m.Name, `{}`, "*"); err != nil {
 			require.NotEqual(t, wire.CodeMethodNotFound, err.Code, m.Name)
 			require.NotEqual(t, wire.CodeServerError, err.Code, m.Name)
 		}
 	}
-	require.Positive(t, missing)
 	for name := range f.handlers {
 		require.True(t, wire.ResolveMethod(name).Known, name)
 	}
