@@ -79,7 +79,7 @@ func TestFraming(t *testing.T) {
 		{"streams", "/v1/rpc/streamRunEvents", "op", `{"runId":"x"}`, nil, 400, uuid, "INVALID_REQUEST", "streamRunEvents is only supported over websocket connections"},
 		{"devtools", "/v1/rpc/streamDevTools", "op", `{}`, nil, 400, uuid, "INVALID_REQUEST", "streamDevTools is only supported over websocket connections"},
 		{"extension", "/v1/rpc/ext.demo.zz", "op", `{}`, nil, 500, uuid, "EXTENSION_METHOD_NOT_FOUND", "Unknown extension method: ext.demo.zz"},
-		{"not built yet", "/v1/rpc/rewindRun", "op", `{}`, nil, 404, uuid, "METHOD_NOT_FOUND", "rewindRun is not available in this version of the gateway"},
+		{"other case of a code", "/v1/rpc/rewindRun", "op", `{}`, nil, 400, uuid, "InvalidRunId", "runId is required"},
 		{"array bound", "/v1/rpc/health", "op", `{"a":[` + strings.Repeat("0,", 256) + `0]}`, nil, 400, uuid, "INVALID_INPUT", "gateway frame contains an array exceeding 256 items."},
 		{"string bound", "/v1/rpc/health", "op", `{"id":"x","x":"` + strings.Repeat("s", 16385) + `"}`, nil, 400, uuid, "INVALID_INPUT",
 			"gateway frame contains a string exceeding 16384 characters (at gateway frame.x: 16385 characters)."},
