@@ -103,6 +103,9 @@ func (f *Federation) Has(ctx context.Context, key string) (bool, error) {
 	}
 	f.mu.Unlock()
 	if !again {
+		if a != nil && !known { // it may well have it
+			return false, unavailable(a.source.Status())
+		}
 		return false, nil
 	}
 	if err := f.refresh(ctx, a); err != nil && !known {
