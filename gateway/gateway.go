@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 )
 
 // Errors of the lifecycle.
@@ -32,6 +34,7 @@ var (
 type Gateway struct {
 	logger  *zap.Logger
 	metrics *metrics
+	tracer  tracing.Tracer
 	doomed  chan struct{}
 	doom    sync.Once
 

@@ -96,12 +96,13 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		Trees: recordedTrees{run.trees, g},
 		Store: run.store, Logger: g.logger.Named("engine"), MaxVMs: s.MaxVMs, Owner: owner,
 		MaxEventBytes: s.MaxEventBytes, MaxEvents: s.MaxRunEvents, MaxQueued: s.MaxQueuedRuns, Load: run.oldWorkflows,
+		Tracer: &g.tracer,
 	})
 	run.openCrons()
 	run.openFederation(s)
 	run.router = rpc.New(run.withRegistries(run.withUpstream(rpc.Deps{
 		Engine: run.engine, Store: run.store, Frames: run.frames, Logger: g.logger.Named("rpc"), Identity: run.identity, Diffs: run.trees,
-		Observe: g.metrics.called, Counters: g.metrics.counters(),
+		Observe: g.metrics.called, Counters: g.metrics.counters(), Tracer: &g.tracer,
 		CronsChanged: run.crons.Changed,
 	})))
 	run.openAPI()

@@ -11,7 +11,7 @@ const Module = "github.com/smithersai/caddy-smithers"
 // layers below its own, and nothing of its own layer or above.
 var Order = [][]string{
 	{"gateway/workflow", "gateway/wire"},
-	{"gateway/internal/program", "gateway/internal/quickjs"},
+	{"gateway/internal/program", "gateway/internal/quickjs", "gateway/internal/tracing"},
 	{
 		"gateway/internal/auth", "gateway/internal/store", "gateway/internal/jsmod", "gateway/internal/schedule",
 		"gateway/internal/worktree",
@@ -36,7 +36,7 @@ var Aside = []string{"internal"}
 // Forbidden names what a package (with the packages below its folder) must not
 // import, directly or through others.
 var Forbidden = map[string][]string{
-	"gateway":      {"github.com/caddyserver/", "github.com/spf13/cobra"},
+	"gateway":      {"github.com/caddyserver/", "github.com/spf13/cobra", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters"},
 	"gateway/wire": {"github.com/", "go.uber.org/", "golang.org/", "modernc.org/"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 )
 
 // Storage is what the engine needs of *store.Store.
@@ -46,6 +47,7 @@ type Options struct {
 	MaxQueued int
 	// Trees records what the programs of tasks do to git work trees; nil: nothing does.
 	Trees Trees
+	Tracer *tracing.Tracer // makes the spans of runs and attempts; nil: none
 	// Idle is how long a run that waits stays in memory; 0 means a second.
 	Idle time.Duration
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -76,7 +77,7 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 	if !ready {
 		return Launched{}, errStopping()
 	}
-	row := e.launchRow(&l, def, input)
+	row := e.launchRow(&l, def, input, tracing.Traceparent(ctx))
 	part := share{weight: weight(def), user: l.By.TriggeredBy}
 	held := e.slots.try(part)
 	full := !held && e.slots.full(part.user, e.opts.MaxQueued)
@@ -119,13 +120,13 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 	return Launched{RunID: row.RunID, Workflow: def.Key, System: row.System, Stored: stored}, nil
 }
 
-func (e *Engine) launchRow(l *Launch, def Definition, input json.RawMessage) *store.Run {
+func (e *Engine) launchRow(l *Launch, def Definition, input json.RawMessage, traceparent string) *store.Run {
 	now := e.nowMs()
 	l.By.CreatedAt = time.UnixMilli(now).UTC().Format("2006-01-02T15:04:05.000Z")
 	createdBy, _ := json.Marshal(l.By)
 	return &store.Run{
 		RunID: l.RunID, WorkflowKey: def.Key, WorkflowName: nameOf(def), Version: def.Version, Status: wire.RunRunning,
-		Queued: true, System: def.System, Input: input, Config: e.launchConfig(l, def), CreatedBy: createdBy, Source: l.Source,
+		Queued: true, System: def.System, Input: input, Config: e.launchConfig(l, def, traceparent), CreatedBy: createdBy, Source: l.Source,
 		IdempotencyKey: l.IdempotencyKey, LaunchHash: launchHash(def.Key, input), Seed: newSeed(), CreatedAtMs: now,
 	}
 }

@@ -124,7 +124,7 @@ func launchHash(workflow string, input json.RawMessage) string {
 }
 
 // launchConfig is configJson of the run row.
-func (e *Engine) launchConfig(l *Launch, def Definition) json.RawMessage {
+func (e *Engine) launchConfig(l *Launch, def Definition, traceparent string) json.RawMessage {
 	value := func(v *int64, standard int64) int64 {
 		if v != nil {
 			return *v
@@ -145,6 +145,9 @@ func (e *Engine) launchConfig(l *Launch, def Definition) json.RawMessage {
 	}
 	if len(l.StartedBy) > 0 && strings.TrimSpace(string(l.StartedBy)) != "{}" {
 		fields = append(fields, raw("startedBy", l.StartedBy))
+	}
+	if traceparent != "" {
+		fields = append(fields, text(traceparentMember, traceparent))
 	}
 	return members(append(fields, raw("__smithersDurability",
 		members([]field{number("version", 2), raw("entryWorkflowHash", orNullText(def.Version))}))))

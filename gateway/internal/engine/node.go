@@ -5,6 +5,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -22,7 +23,8 @@ type node struct {
 	live     bool // an attempt is in flight
 	checking bool // a step that may settle it is on its way
 
-	deadline int64 // of the live attempt, 0 none
+	span     tracing.Span // of the live attempt
+	deadline int64        // of the live attempt, 0 none
 	lastBeat int64 // sign of life of the live attempt
 	sentBeat int64 // last heartbeat event of the live attempt
 	beat     json.RawMessage

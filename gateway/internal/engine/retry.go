@@ -18,6 +18,7 @@ const (
 // failAttempt records a failed attempt and either plans the next or ends the node.
 func (r *run) failAttempt(n *node, f *program.Failure) {
 	now := r.now()
+	n.traced(wire.NodeFailed, f)
 	r.attemptOver(n)
 	errJSON := encodeFailure(f)
 	attempt := r.attemptRow(n, now, wire.NodeFailed, errJSON)

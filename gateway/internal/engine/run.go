@@ -33,6 +33,7 @@ type run struct {
 	// goroutine
 	log      *zap.Logger
 	lines    logBudget
+	trace    runTrace
 	row      *store.Run // as loaded; only what never changes is read later
 	status   string     // as committed
 	parent   *parentRef
@@ -132,6 +133,7 @@ func (r *run) main() {
 	if !r.load() {
 		return
 	}
+	r.beginTrace()
 	r.begin()
 	for !r.over {
 		msgs := r.box.take()
@@ -157,6 +159,7 @@ func (r *run) main() {
 // leave is the end of the goroutine.
 func (r *run) leave() {
 	r.cancel()
+	r.endTrace()
 	if r.parkAt != nil {
 		r.parkAt.Stop()
 	}

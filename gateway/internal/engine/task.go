@@ -90,6 +90,7 @@ func (r *run) attempt(n *node, number int) {
 		n.deadline = now + t
 	}
 	r.tickAt(n.attemptDue(), true)
+	r.traceAttempt(n)
 	turn, err := r.machine.Attempt(program.Attempt{Ref: n.ref, Number: number, IdempotencyKey: r.idempotencyKey(n)})
 	r.take(turn, err)
 }
@@ -143,6 +144,7 @@ func (r *run) attemptEnded(n *node, op program.AttemptEnd) {
 		r.failAttempt(n, op.Err)
 		return
 	}
+	n.traced(wire.NodeFinished, nil)
 	r.attemptOver(n)
 	now := r.now()
 	n.row.State, n.row.Output, n.row.Error = wire.NodeFinished, op.Value, nil
@@ -152,6 +154,7 @@ func (r *run) attemptEnded(n *node, op program.AttemptEnd) {
 
 func (r *run) attemptOver(n *node) {
 	n.live, n.ending = false, nil
+	n.traced(wire.NodeCancelled, nil) // unless the outcome was told before
 	r.trees.take(attemptID{n.ref, n.row.Attempt})
 	r.live--
 	r.e.busy.Add(-1)

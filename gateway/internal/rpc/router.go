@@ -15,6 +15,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -90,6 +91,7 @@ type Deps struct {
 	Observe func(Observation)
 	// Decided, Signalled and Launched count outcomes; may be nil. Must not block.
 	Counters Counters
+	Tracer   *tracing.Tracer // makes the spans of calls; nil: none
 	// Upstream executes some of the runs; may be nil.
 	Upstream *upstream.Federation
 	// CronsChanged is told that schedules were made, removed or run; may be nil. Must
@@ -194,10 +196,15 @@ func New(deps Deps) *Router {
 func (r *Router) Dispatch(ctx context.Context, c *Call) (payload json.RawMessage, failure *wire.Error) {
 	start := r.now()
 	m := wire.ResolveMethod(c.Method)
+	ctx, span := r.deps.Tracer.Call(ctx, methodLabel(m), c.Transport)
 	defer func() {
 		if v := recover(); v != nil {
 			payload, failure = nil, r.incident(c, fmt.Errorf("panic: %v", v), zap.ByteString("stack", debug.Stack()))
 		}
+		if failure != nil {
+			span.Failed(failure.Code, failure.Message, failure.Code == wire.CodeServerError || failure.Code == wire.CodeUnavailable)
+		}
+		span.End()
 		r.observe(m, c, failure, start)
 	}()
 	select {
@@ -241,14 +248,20 @@ func (r *Router) observe(m wire.Method, c *Call, failure *wire.Error, start time
 	if r.deps.Observe == nil {
 		return
 	}
-	o := Observation{Transport: c.Transport, Method: "unknown", Duration: r.now().Sub(start)}
-	if m.Known {
-		o.Method = m.Name
-	}
+	o := Observation{Transport: c.Transport, Method: methodLabel(m), Duration: r.now().Sub(start)}
 	if failure != nil {
 		o.Code = failure.Code
 	}
 	r.deps.Observe(o)
+}
+
+// methodLabel names a method in metrics and spans: names come from clients, and each
+// would make a series of its own.
+func methodLabel(m wire.Method) string {
+	if m.Known {
+		return m.Name
+	}
+	return "unknown"
 }
 
 // missing is the answer to a method that has no handler: a name nobody knows, or

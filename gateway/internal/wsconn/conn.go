@@ -94,7 +94,6 @@ func (r *Registry) newConn(ws *websocket.Conn, nc *coalescer, req *http.Request,
 		slots: make(chan struct{}, o.MaxRequests), stop: make(chan struct{}), ended: make(chan struct{}),
 		quiet: make(chan struct{}, 1), inbox: inbox{challenge: true},
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.pumpF, c.kickF = c.pump, c.kick
 	ws.SetReadLimit(min(o.MaxMessageBytes, wire.MaxFirstMessageBytes)) // until connect succeeds
 	ws.SetPingHandler(func(data string) error {

@@ -1,0 +1,143 @@
+// Package tracing makes the OpenTelemetry spans of the gateway. It uses the API only:
+// the provider is the one of the span that a request brings in its context, which
+// Caddy's tracing handler makes. Without such a request nothing is traced, and a call
+// costs one look at its context.
+package tracing
+
+import (
+	"context"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// scope names this library to whoever reads the spans.
+const scope = "github.com/smithersai/caddy-smithers/gateway"
+
+// Tracer makes spans. What outlives requests, a run, is traced with the provider of
+// the traced request that came last. The zero value is ready, nil makes no spans; safe
+// for concurrent use.
+type Tracer struct {
+	latest atomic.Pointer[from]
+}
+
+// from is what a provider gave, kept so that a request need not ask it again.
+type from struct {
+	provider trace.TracerProvider
+	tracer   trace.Tracer
+}
+
+type originKey struct{}
+
+// Span is one operation. The zero value is none: all methods do nothing.
+type Span struct{ span trace.Span }
+
+// Socket returns ctx with the span of the request that opened a socket as the origin
+// of the calls on it. They become traces of their own with a link to it: a socket may
+// last for weeks, and no backend shows such a trace.
+func Socket(ctx, request context.Context) context.Context {
+	if span := trace.SpanFromContext(request); span.SpanContext().IsValid() {
+		return context.WithValue(ctx, originKey{}, span)
+	}
+	return ctx
+}
+
+// Call begins the span of an RPC call, if its request is traced.
+func (t *Tracer) Call(ctx context.Context, method, transport string) (context.Context, Span) {
+	if t == nil {
+		return ctx, Span{}
+	}
+	parent, kind := trace.SpanFromContext(ctx), trace.SpanKindInternal
+	var options []trace.SpanStartOption
+	if !parent.SpanContext().IsValid() {
+		origin, ok := ctx.Value(originKey{}).(trace.Span)
+		if !ok {
+			return ctx, Span{}
+		}
+		parent, kind = origin, trace.SpanKindServer
+		options = append(options, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: origin.SpanContext()}))
+	}
+	options = append(options, trace.WithSpanKind(kind),
+		trace.WithAttributes(attribute.String("rpc.method", method), attribute.String("smithers.transport", transport)))
+	ctx, span := t.from(parent.TracerProvider()).Start(ctx, "rpc "+method, options...)
+	return ctx, Span{span}
+}
+
+// from remembers the provider for runs.
+func (t *Tracer) from(p trace.TracerProvider) trace.Tracer {
+	if known := t.latest.Load(); known != nil && known.provider == p {
+		return known.tracer
+	}
+	fresh := &from{provider: p, tracer: p.Tracer(scope)}
+	t.latest.Store(fresh)
+	return fresh.tracer
+}
+
+// Work is what a span of a run says of it.
+type Work struct{ RunID, Workflow, Parent string }
+
+// Run begins the span of a run's stay in memory: a trace of its own, linked to the
+// call that launched the run, whose Traceparent Work.Parent is. A launch that was not
+// sampled leaves its run untraced.
+func (t *Tracer) Run(w Work) (context.Context, Span) {
+	if t == nil {
+		return nil, Span{}
+	}
+	known := t.latest.Load()
+	if known == nil {
+		return nil, Span{}
+	}
+	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
+		attribute.String("smithers.run_id", w.RunID), attribute.String("smithers.workflow", w.Workflow))}
+	if launch, ok := parse(w.Parent); ok {
+		if !launch.IsSampled() {
+			return nil, Span{}
+		}
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: launch}))
+	}
+	ctx, span := known.tracer.Start(context.Background(), "run "+w.Workflow, options...)
+	return ctx, Span{span}
+}
+
+// Task begins the span of one attempt within the span of its run. run is what Run
+// returned; nil makes no span.
+func Task(run context.Context, w Work, node string, iteration, attempt int) Span {
+	if run == nil {
+		return Span{}
+	}
+	_, span := trace.SpanFromContext(run).TracerProvider().Tracer(scope).Start(run, "task "+node, trace.WithAttributes(
+		attribute.String("smithers.run_id", w.RunID), attribute.String("smithers.workflow", w.Workflow), attribute.String("smithers.node", node),
+		attribute.Int("smithers.iteration", iteration), attribute.Int("smithers.attempt", attempt)))
+	return Span{span}
+}
+
+// Active reports whether runs are traced.
+func (t *Tracer) Active() bool { return t != nil && t.latest.Load() != nil }
+
+// Failed marks the span with an error's code and message. ours says that it is an
+// error of this side, not of the caller.
+func (s Span) Failed(code, message string, ours bool) {
+	if s.span == nil {
+		return
+	}
+	s.span.SetAttributes(attribute.String("error.type", code))
+	if ours {
+		s.span.SetStatus(codes.Error, message)
+	}
+}
+
+// Status tells how a run or an attempt left off.
+func (s Span) Status(status string) {
+	if s.span != nil {
+		s.span.SetAttributes(attribute.String("smithers.status", status))
+	}
+}
+
+// End ends the span; the first call counts.
+func (s Span) End() {
+	if s.span != nil {
+		s.span.End()
+	}
+}
