@@ -98,6 +98,12 @@ func (f *Fleet) Finish(patience time.Duration) error {
 	}
 }
 
+// Stop breaks off what the clients do, seen to its end or not.
+func (f *Fleet) Stop() {
+	f.cancel()
+	f.wg.Wait()
+}
+
 // Runs is how many runs were seen to their end.
 func (f *Fleet) Runs() int { return int(f.runs.Load()) }
 

@@ -1,0 +1,155 @@
+// Package litestream loses the disk of a gateway under load and brings it back from
+// the replica that Litestream's own binary kept, by the config that deploy/reference
+// ships.
+package litestream
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/e2e/load"
+	"github.com/smithersai/caddy-smithers/e2e/rig"
+)
+
+// version is what the test builds when there is no other binary.
+const version = "github.com/benbjohnson/litestream/cmd/litestream@v0.5.18"
+
+func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
+
+// find returns Litestream's binary: the one LITESTREAM names, one in the path, or one
+// built from the module proxy.
+func find(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("LITESTREAM"); path != "" {
+		return path
+	}
+	if path, err := exec.LookPath("litestream"); err == nil {
+		return path
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "install", version)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=", "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Logf("%s: %v\n%s", version, err, out)
+	}
+	rig.Need(t, err == nil, "Litestream, which cannot be built here")
+	return filepath.Join(dir, "litestream")
+}
+
+type replica struct {
+	t      *testing.T
+	binary string
+	config string
+	env    []string
+	log    rig.Buffer
+}
+
+func (r *replica) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(r.binary, args...)
+	cmd.Env = append(os.Environ(), r.env...)
+	return cmd
+}
+
+// replicate runs until the returned function kills it.
+func (r *replica) replicate() (kill func()) {
+	cmd := r.command("replicate", "-config", r.config)
+	cmd.Stdout, cmd.Stderr = &r.log, &r.log
+	require.NoError(r.t, cmd.Start())
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(done)
+	}()
+	kill = func() {
+		_ = cmd.Process.Kill()
+		<-done
+	}
+	r.t.Cleanup(func() {
+		kill()
+		if r.t.Failed() {
+			r.t.Logf("litestream:\n%s", r.log.Tail(3_000))
+		}
+	})
+	return kill
+}
+
+func TestDiskLostAndRestored(t *testing.T) {
+	binary := find(t)
+	s := rig.NewSite(t, load.Module)
+	s.DB = s.Path("disk/smithers.db")
+	require.NoError(t, os.MkdirAll(s.Path("disk"), 0o755))
+	config, err := filepath.Abs("../../deploy/reference/litestream/litestream.yml")
+	require.NoError(t, err)
+	r := &replica{t: t, binary: binary, config: config, env: []string{"SMITHERS_DB_PATH=" + s.DB, "LITESTREAM_REPLICA=" + s.Path("replica")}}
+	token := s.Issue(rig.AllScopes, "alice")
+	caddyfile := s.Write("Caddyfile", s.Caddyfile("checkpoint external", ""))
+	p := s.Start("run", "--config", caddyfile).As(token).Accepts()
+	kill := r.replicate()
+
+	// A run that waits, and is in the replica for certain.
+	ledger := rig.NewLedger(t, t.TempDir(), nil)
+	p.LaunchRun("gated", "kept", map[string]any{"url": ledger.URL})
+	p.Status("kept", "waiting-approval")
+	saved := history(t, p, "kept", 0)
+	copied := s.Path("copy.db")
+	restore := func(to string) error {
+		_ = os.Remove(to)
+		out, err := r.command("restore", "-config", config, "-o", to, s.DB).CombinedOutput()
+		if err != nil {
+			t.Logf("restore: %s", out)
+		}
+		return err
+	}
+	rig.Wait(t, "the run in the replica", func() bool { return restore(copied) == nil && holds(t, copied, "kept", len(saved)) })
+
+	// Load, Litestream gone, and more that only the lost disk will have known.
+	fleet := load.NewFleet(s, ledger, token, 1)
+	fleet.Start(4)
+	rig.Wait(t, "load", func() bool { return fleet.Runs() >= 12 })
+	kill()
+	require.NoError(t, p.Call(t.Context(), "submitApproval", map[string]any{"runId": "kept", "nodeId": "gate", "approved": true}, nil))
+	p.Status("kept", "finished")
+	lost := history(t, p, "kept", 0)
+	cursor := lost[len(lost)-1].Seq
+	require.Greater(t, cursor, saved[len(saved)-1].Seq)
+	fleet.Stop()
+	p.Kill()
+	require.NoError(t, os.RemoveAll(s.Path("disk")))
+
+	require.NoError(t, os.MkdirAll(s.Path("disk"), 0o755))
+	require.NoError(t, restore(s.DB))
+	adopted := s.Write("Caddyfile.adopt", s.Caddyfile("checkpoint external\nadopt", ""))
+	p = s.Start("run", "--config", adopted).As(token).Accepts()
+	r.replicate()
+
+	// The approval was lost with the disk: the run waits again, can be decided
+	// otherwise, and a client with an older number is told of a gap, exactly.
+	p.Status("kept", "waiting-approval")
+	require.NoError(t, p.Call(t.Context(), "submitApproval", map[string]any{"runId": "kept", "nodeId": "gate", "approved": false}, nil))
+	p.Status("kept", "finished")
+	events, gap := follow(t, p, "kept", cursor)
+	require.NotNil(t, gap)
+	require.Equal(t, cursor+1, gap.FromSeq)
+	require.GreaterOrEqual(t, gap.ToSeq, int64(1_000_000))
+	require.Equal(t, gap.ToSeq+1, events[0].Seq)
+	require.Equal(t, "approval.decided", events[0].Event)
+	require.Contains(t, string(events[0].Payload), `"approved":false`)
+	before := history(t, p, "kept", 0)[:len(saved)]
+	for i, e := range saved {
+		require.Equal(t, e.Seq, before[i].Seq)
+		require.JSONEq(t, string(e.Payload), string(before[i].Payload))
+	}
+	// Whatever of the load was in the replica goes on to its end.
+	p.Wait("the other runs to leave off", func() bool { return p.Call(t.Context(), "listRuns", nil, nil) == nil && idle(p) })
+	require.Empty(t, p.Errors())
+}
