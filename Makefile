@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e smithers conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro test-deploy clean
+.PHONY: help build test race unit e2e smithers conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro bench-spikes test-deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,10 @@ bench-quick: ## the same, smaller and one round, for development (about two minu
 
 bench-micro: ## the Go benchmarks of the packages against the previous commit (BASE, PKG, BENCH, COUNT)
 	@sh .ci/bench-micro
+
+bench-spikes: ## Postgres and NATS JetStream for docs/scaling.md (needs the package postgresql)
+	GOBIN=$(CURDIR)/bin go install github.com/nats-io/nats-server/v2@v2.15.2
+	cd bench/spikes && go run . -nats $(CURDIR)/bin/nats-server
 
 test-deploy: ## deploy/reference for real: builds the image, runs Compose, systemd, a pod (needs root)
 	@bash deploy/test/run
