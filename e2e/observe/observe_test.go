@@ -61,7 +61,9 @@ func alerts(t *testing.T) map[string]string {
 	text, err := os.ReadFile(folder + "alerts.yml")
 	require.NoError(t, err)
 	var file struct {
-		Groups []struct{ Rules []struct{ Alert, Expr string } }
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
 	}
 	require.NoError(t, yaml.Unmarshal(text, &file))
 	all := map[string]string{}

@@ -46,7 +46,7 @@ type Options struct {
 	// runs; ten times as many may wait in all. 0 means 10,000.
 	MaxQueued int
 	// Trees records what the programs of tasks do to git work trees; nil: nothing does.
-	Trees Trees
+	Trees  Trees
 	Tracer *tracing.Tracer // makes the spans of runs and attempts; nil: none
 	// Idle is how long a run that waits stays in memory; 0 means a second.
 	Idle time.Duration

@@ -25,8 +25,8 @@ type node struct {
 
 	span     tracing.Span // of the live attempt
 	deadline int64        // of the live attempt, 0 none
-	lastBeat int64 // sign of life of the live attempt
-	sentBeat int64 // last heartbeat event of the live attempt
+	lastBeat int64        // sign of life of the live attempt
+	sentBeat int64        // last heartbeat event of the live attempt
 	beat     json.RawMessage
 	grace    int64   // that the live attempt has beyond its bounds, ms
 	aborted  bool    // the live attempt was told to stop by halt
