@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,7 @@ type told struct {
 	path    string
 	events  chan fsnotify.Event
 	errors  chan error
-	changes int
+	changes atomic.Int32
 }
 
 func tell(t *testing.T, content string) *told {
@@ -29,7 +30,7 @@ func tell(t *testing.T, content string) *told {
 	}
 	var err error
 	nothing := func(string) error { return nil }
-	w.Watcher, err = openWatcher(w.path, zap.NewNop(), func() { w.changes++ }, func() (*folderEvents, error) {
+	w.Watcher, err = openWatcher(w.path, zap.NewNop(), func() { w.changes.Add(1) }, func() (*folderEvents, error) {
 		return &folderEvents{events: w.events, errors: w.errors, add: nothing, remove: nothing, close: func() error { return nil }}, nil
 	})
 	require.NoError(t, err)
@@ -60,7 +61,7 @@ func TestStoreIsLookedAtWithoutEvents(t *testing.T) {
 		w.after(t, pollPresent, "b")
 		put(t, w.path, oneToken("c"))
 		w.after(t, pollPresent, "c")
-		require.Equal(t, 2, w.changes)
+		require.EqualValues(t, 2, w.changes.Load())
 
 		require.NoError(t, os.Remove(w.path))
 		time.Sleep(pollPresent)
@@ -87,7 +88,7 @@ func TestEventsAreDebouncedButNotPutOff(t *testing.T) {
 			time.Sleep(debounce / 4)
 		}
 		w.after(t, debounce/4, "d")
-		require.Equal(t, 1, w.changes, "one look")
+		require.EqualValues(t, 1, w.changes.Load(), "one look")
 		put(t, w.path, oneToken("e"))
 		w.errors <- errors.New("overflow") // it may have swallowed the event
 		w.after(t, debounce, "e")
@@ -105,7 +106,7 @@ func TestHalfWrittenStoreIsNotBelievedAtOnce(t *testing.T) {
 		put(t, w.path, oneToken("b")) // the writer has come to its end
 		time.Sleep(retryCorrupt)
 		require.True(t, w.knows("b"))
-		require.Equal(t, 1, w.changes)
+		require.EqualValues(t, 1, w.changes.Load())
 
 		put(t, w.path, `{"tok`)
 		w.events <- fsnotify.Event{Name: w.path}
