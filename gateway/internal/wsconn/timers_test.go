@@ -67,11 +67,13 @@ func (p *pipes) send(ws *websocket.Conn, method string, params any) {
 	require.NoError(p.t, ws.WriteJSON(map[string]any{"type": "req", "id": method, "method": method, "params": params}))
 }
 
+// session returns when connect has been handled; its answer is the next message.
 func (p *pipes) session(token string) *websocket.Conn {
 	ws := p.dial()
 	p.send(ws, "connect", map[string]any{"minProtocol": 1, "maxProtocol": 1, "client": "x", "auth": map[string]any{"token": token}})
-	_, _, err := ws.ReadMessage()
+	_, _, err := ws.ReadMessage() // the challenge
 	require.NoError(p.t, err)
+	synctest.Wait()
 	return ws
 }
 
@@ -95,6 +97,7 @@ func TestTimeToConnectIsBounded(t *testing.T) {
 		go p.end(p.session("op"))
 		_, took := p.end(p.dial())
 		require.InDelta(t, 10*time.Second, took, float64(time.Second), "a visit comes every second")
+		synctest.Wait()
 		require.Equal(t, []string{ClosedAuthDeadline}, p.metrics.closes())
 		time.Sleep(time.Hour)
 		require.Len(t, p.metrics.closes(), 1, "a session has no such bound")
