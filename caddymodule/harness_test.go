@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -36,7 +36,7 @@ const (
 func newSite(t *testing.T) *site {
 	t.Helper()
 	ignore := goleak.IgnoreCurrent()
-	s := &site{t: t, dir: t.TempDir(), port: freePort(t)}
+	s := &site{t: t, dir: t.TempDir(), port: rig.FreePort(t)}
 	s.writeTokens("tokens.json", map[string]bool{aliceToken: false, bobToken: false})
 	t.Cleanup(func() {
 		require.NoError(t, caddy.Stop())
@@ -57,14 +57,6 @@ var caddyLeaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
 	// Ends at its next tick.
 	goleak.IgnoreAnyFunction("github.com/caddyserver/caddy/v2/modules/caddytls.(*TLS).keepStorageClean.func1"),
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // writeTokens writes a token store; a true value revokes the token.

@@ -11,6 +11,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -137,7 +138,7 @@ func TestRevokedGrantIsCutByReload(t *testing.T) {
 
 func TestTwoSitesOneGateway(t *testing.T) {
 	s := newSite(t)
-	second := freePort(t)
+	second := rig.FreePort(t)
 	block := fmt.Sprintf(`db_path %[1]s/./runs.db
 		token_store %[1]s/tokens.json
 		module %[1]s/gateway.mjs

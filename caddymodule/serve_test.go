@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -110,7 +111,7 @@ func TestServe(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs SIGTERM")
 	}
-	s := &site{t: t, dir: t.TempDir(), port: freePort(t)}
+	s := &site{t: t, dir: t.TempDir(), port: rig.FreePort(t)}
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "gateway.mjs"), []byte(waitingModule), 0o600))
 	first := serveIn(s)
 	token := s.mustRun("token", "issue", "--scopes", "run:read,run:write,signal:submit")
@@ -126,7 +127,7 @@ func TestServe(t *testing.T) {
 
 	// A second gateway on the database is refused and says who has it.
 	second := s.command("serve")
-	second.Env = append(second.Env, fmt.Sprintf("PORT=%d", freePort(t)))
+	second.Env = append(second.Env, fmt.Sprintf("PORT=%d", rig.FreePort(t)))
 	out, err := second.CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "served.db")
