@@ -114,7 +114,8 @@ func off(ctx context.Context, tracer *Tracer) {
 	if tracer.Active() {
 		panic("active")
 	}
-	task := Task(nil, Work{}, "n", 0, 1)
+	var untraced context.Context // what Run returns
+	task := Task(untraced, Work{}, "n", 0, 1)
 	task.Status("finished")
 	task.End()
 }
