@@ -18,7 +18,7 @@ import (
 func postgresSpike(ctx context.Context, folder string, took time.Duration) error {
 	dsn, stop, err := startPostgres(ctx, filepath.Join(folder, "pg"))
 	if err != nil {
-		return fmt.Errorf("Postgres: %w", err)
+		return fmt.Errorf("start Postgres: %w", err)
 	}
 	defer stop()
 	c, err := connect(ctx, dsn)
