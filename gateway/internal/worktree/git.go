@@ -97,7 +97,8 @@ func (g *Git) run(ctx context.Context, c command, args ...string) (string, error
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	// What would start other programs, or what depends on the taste of the user.
-	full := append([]string{"-C", c.root, "-c", "core.fsmonitor=false", "-c", "core.quotePath=true"}, args...)
+	full := append([]string{"-C", c.root, "-c", "core.fsmonitor=false", "-c", "core.hooksPath=" + os.DevNull,
+		"-c", "core.quotePath=true"}, args...)
 	cmd := exec.CommandContext(ctx, g.program, full...)
 	cmd.Env = environment(c.index)
 	cmd.WaitDelay = time.Second
@@ -173,7 +174,8 @@ func environment(index string) []string {
 		}
 		env = append(env, v)
 	}
-	env = append(env, "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "GIT_LITERAL_PATHSPECS=1", "LC_ALL=C")
+	// A partial clone would fetch what it lacks, by programs that its configuration names.
+	env = append(env, "GIT_ALLOW_PROTOCOL=none", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "GIT_LITERAL_PATHSPECS=1", "LC_ALL=C")
 	if index != "" {
 		env = append(env, "GIT_INDEX_FILE="+index)
 	}

@@ -148,6 +148,37 @@ func TestPatchesApply(t *testing.T) {
 	require.Equal(t, after, apply("", "write-tree"))
 }
 
+// What a repository has git start is not started: hooks, monitors, and programs that show
+// differences. Filters are, since they say what the content of a file is.
+func TestProgramsOfTheRepository(t *testing.T) {
+	r := newRepo(t)
+	g := newGit(t, Options{})
+	mark := filepath.Join(t.TempDir(), "ran")
+	program := func(name string) string {
+		path := filepath.Join(t.TempDir(), name)
+		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\necho "+name+" >> '"+mark+"'\ncat >/dev/null\n"), 0o755))
+		return path
+	}
+	for _, hook := range []string{"post-index-change", "reference-transaction", "pre-auto-gc"} {
+		require.NoError(t, os.Rename(program(hook), filepath.Join(r.root, ".git", "hooks", hook)))
+	}
+	r.git("config", "core.fsmonitor", program("fsmonitor"))
+	r.git("config", "diff.external", program("external"))
+	r.git("config", "diff.odd.command", program("command"))
+	r.git("config", "diff.odd.textconv", program("textconv"))
+	before := capture(t, g, r)
+	r.write(".gitattributes", "a.txt diff=odd\n")
+	r.write("a.txt", "changed\n")
+	after := capture(t, g, r)
+	patches, err := g.Diff(t.Context(), r.root, before, after, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, patches, 2)
+	require.NoError(t, g.Forget(t.Context(), r.root, "run-1"))
+	require.NoFileExists(t, mark)
+	r.git("update-ref", "refs/heads/other", "HEAD")
+	require.FileExists(t, mark, "they do run when a user does the same")
+}
+
 // A capture leaves alone what belongs to the user.
 func TestNothingOfTheUserChanges(t *testing.T) {
 	r := newRepo(t)
