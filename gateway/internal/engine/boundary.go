@@ -2,15 +2,14 @@ package engine
 
 import (
 	"encoding/json"
-	"slices"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
-// maxCrossed bounds the side effects that a report names, and the runs that are looked
-// through for them.
+// maxCrossed bounds the side effects of either kind that a report names. One that blocks
+// is never passed over for those that only warn.
 const maxCrossed = 1_000
 
 // boundary lists the declared side effects of the attempts that a rewind takes back,
@@ -21,7 +20,7 @@ func (s *setback) boundary(v *store.View, runID string) (*wire.EffectBoundary, e
 	if err != nil {
 		return nil, err
 	}
-	var children []string
+	launched := make(map[program.Key]string) // the child runs of then
 	for _, c := range s.crossed {
 		n := journal[c.key]
 		if n == nil {
@@ -31,29 +30,46 @@ func (s *setback) boundary(v *store.View, runID string) (*wire.EffectBoundary, e
 		if json.Unmarshal(n.Options, &o) != nil {
 			continue
 		}
-		if o.ChildID != "" && !slices.Contains(children, o.ChildID) {
-			children = append(children, o.ChildID)
+		if program.Kind(n.Kind) == program.KindRun {
+			launched[c.key] = o.ChildID
 		}
 		if err := note(v, b, runID, "", n, &o, c.attempt, c.seq); err != nil {
 			return nil, err
 		}
 	}
-	seen := 0
-	for len(children) > 0 && seen < maxCrossed {
-		id := children[0]
-		children, seen = children[1:], seen+1
-		if err := noteAll(v, b, id); err != nil {
-			return nil, err
-		}
-		more, err := v.Children(id, maxCrossed)
-		if err != nil {
-			return nil, err
-		}
-		for _, child := range more {
-			children = append(children, child.RunID)
+	return b, s.noteChildren(v, b, runID, launched)
+}
+
+// noteChildren notes what the child runs of some nodes did: those of then, and those that
+// retries have launched since.
+func (s *setback) noteChildren(v *store.View, b *wire.EffectBoundary, runID string, launched map[program.Key]string) error {
+	if len(launched) == 0 {
+		return nil
+	}
+	children, err := v.Children(runID, maxFamily)
+	if err != nil {
+		return err
+	}
+	var family []string
+	for _, c := range children {
+		id, ok := launched[program.Key{NodeID: c.ParentNodeID, Iteration: c.ParentIteration}]
+		if ok && (c.RunID == id || c.CreatedAtMs >= s.cut.AtMs) {
+			family = append(family, c.RunID)
 		}
 	}
-	return b, nil
+	for i := 0; i < len(family) && len(b.Blocking) < maxCrossed; i++ {
+		if err := noteAll(v, b, family[i]); err != nil {
+			return err
+		}
+		more, err := v.Children(family[i], maxFamily)
+		if err != nil {
+			return err
+		}
+		for _, c := range more {
+			family = append(family, c.RunID)
+		}
+	}
+	return nil
 }
 
 // noteAll notes every attempt of a run that is launched anew as a whole.
@@ -77,10 +93,16 @@ func noteAll(v *store.View, b *wire.EffectBoundary, runID string) error {
 }
 
 func note(v *store.View, b *wire.EffectBoundary, runID, shownRun string, n *store.Node, o *nodeOptions, attempt int, seq int64) error {
-	if o.Task == nil || o.Task.SideEffect == nil || len(b.Blocking)+len(b.Warnings) >= maxCrossed {
+	if o.Task == nil || o.Task.SideEffect == nil {
 		return nil
 	}
-	effect := o.Task.SideEffect
+	effect, list := o.Task.SideEffect, &b.Blocking
+	if effect.Idempotent {
+		list = &b.Warnings
+	}
+	if len(*list) >= maxCrossed {
+		return nil
+	}
 	c := wire.CrossedEffect{Kind: string(program.KindTask), RunID: shownRun, ToolName: effect.Name, NodeID: n.NodeID, Iteration: n.Iteration,
 		Attempt: attempt, Seq: seq, EffectStatus: wire.EffectUnknown, Idempotent: effect.Idempotent}
 	if c.ToolName == "" {
@@ -101,12 +123,10 @@ func note(v *store.View, b *wire.EffectBoundary, runID, shownRun string, n *stor
 			}
 		}
 	}
+	c.Reason = "the task would be done again"
 	if effect.Idempotent {
 		c.Reason = "the task declares that doing it again does no harm"
-		b.Warnings = append(b.Warnings, c)
-		return nil
 	}
-	c.Reason = "the task would be done again"
-	b.Blocking = append(b.Blocking, c)
+	*list = append(*list, c)
 	return nil
 }

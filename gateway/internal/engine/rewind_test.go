@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -342,6 +343,51 @@ func TestIdempotentSideEffectsWarn(t *testing.T) {
 	require.Len(t, res.EffectBoundary.Warnings, 1)
 	require.True(t, res.EffectBoundary.Warnings[0].Idempotent)
 	h.finished("r")
+}
+
+// However much there is to warn of, what blocks does.
+func TestWarningsDoNotHideWhatBlocks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a thousand tasks")
+	}
+	none := func(workflow.Task) (any, error) { return nil, nil }
+	h := newHouse(t, define("main", func(ctx wf) (any, error) {
+		err := ctx.Loop("l", maxCrossed+1, func(ctx wf, i int) (bool, error) {
+			return i < maxCrossed, ctx.Task("note", none, nil, workflow.SideEffect(workflow.Effect{Idempotent: true}))
+		})
+		if err != nil {
+			return nil, err
+		}
+		return nil, ctx.Task("pay", none, nil, workflow.SideEffect(workflow.Effect{}))
+	})).open()
+	h.launch("main", "r", nil)
+	h.finished("r")
+	_, err := h.e.Rewind(bg, Rewind{RunID: "r", FrameNo: 1})
+	require.ErrorContains(t, err, "would repeat the side effects of pay;")
+}
+
+// A child run that a retry has launched counts as well as the one before it.
+func TestSideEffectsOfEveryChildRunBlock(t *testing.T) {
+	c := newCounter()
+	child := define("child", func(ctx wf) (any, error) {
+		if err := ctx.Task("check", func(workflow.Task) (any, error) {
+			if c.hit("check"); c.snapshot()["check"] == 1 {
+				return nil, errors.New("not yet")
+			}
+			return nil, nil
+		}, nil); err != nil {
+			return nil, err
+		}
+		return nil, ctx.Task("mail", func(workflow.Task) (any, error) { return nil, nil }, nil, workflow.SideEffect(workflow.Effect{}))
+	})
+	h := newHouse(t, effects(true), child).open()
+	h.launch("main", "r", nil)
+	h.status("r", wire.RunFailed)
+	_, err := h.e.RetryTask(bg, RetryTask{RunID: "r", NodeID: "sub"})
+	require.NoError(t, err)
+	h.finished("r")
+	_, err = h.e.Rewind(bg, Rewind{RunID: "r", FrameNo: 1})
+	require.ErrorContains(t, err, "would repeat the side effects of mail;")
 }
 
 // A rewind is there as a whole or not at all, wherever the process ends.
