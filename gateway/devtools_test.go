@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 )
 
@@ -210,6 +211,42 @@ func TestDevToolsStream(t *testing.T) {
 	h.refused("op", "frames.list", obj{"runId": id, "afterFrameNo": 0}, 400, "INVALID_INPUT", "afterFrameNo must be a finite number greater than 0.")
 }
 
+// streams is how many are open, as the health report has it.
+func (h *harness) streams(token string) float64 {
+	h.t.Helper()
+	var probe obj
+	_, b := h.do("GET", "/health", token, "")
+	require.NoError(h.t, json.Unmarshal(b, &probe))
+	return probe["details"].(obj)["connections"].(obj)["streams"].(float64)
+}
+
+// A stream of frames ends with the grant that it was opened by, and gives back what it held.
+func TestDevToolsStreamsEndWithTheGrant(t *testing.T) {
+	tokens := func(op string) string {
+		return `{"version":2,"tokens":{"op":{"role":"operator","scopes":["*"],"userId":"alice"` + op + `},"other":{"role":"operator","scopes":["*"]}}}`
+	}
+	h := start(t, t.TempDir(), func(s *Settings) { require.NoError(t, writeFile(s.TokenStore, tokens(""))) }, Site{})
+	id := h.launch("sleep", nil)
+	h.await(id, "waiting-timer")
+	s, stays := h.dial("op"), h.dial("other")
+	v := s.watch(obj{"runId": id})
+	v.until(func() bool { return v.root != nil })
+	w := stays.watch(obj{"runId": id})
+	w.until(func() bool { return w.root != nil })
+	require.Equal(t, 2.0, h.streams("other"))
+
+	settings := testSettings(t, h.dir)
+	require.NoError(t, writeFile(settings.TokenStore, tokens(`,"revokedAtMs":1000`)))
+	var err error
+	for err == nil { // a tick may come before
+		_, _, err = s.c.Read(t.Context())
+	}
+	require.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(err), "%v", err)
+	require.Eventually(t, func() bool { return h.streams("other") == 1 }, 10*time.Second, 5*time.Millisecond)
+	require.True(t, stays.call("cancelRun", obj{"runId": id}).OK)
+	w.until(func() bool { return w.state("cool") == "cancelled" })
+}
+
 // DevTools streams count with the others, end when the session may not observe any more,
 // and go with their socket.
 func TestDevToolsStreamsAreStreams(t *testing.T) {
@@ -224,13 +261,7 @@ func TestDevToolsStreamsAreStreams(t *testing.T) {
 	f := s.call("streamDevTools", obj{"runId": id})
 	require.Equal(t, "RateLimited", f.Error["code"])
 	require.Equal(t, "connection", f.Error["scope"])
-	health := func() float64 {
-		var probe obj
-		_, b := h.do("GET", "/health", "op", "")
-		require.NoError(t, json.Unmarshal(b, &probe))
-		return probe["details"].(obj)["connections"].(obj)["streams"].(float64)
-	}
-	require.Equal(t, 8.0, health())
+	require.Equal(t, 8.0, h.streams("op"))
 
 	require.True(t, s.call("connect", obj{"minProtocol": 1, "maxProtocol": 1, "client": obj{"id": "test"}, "auth": obj{"token": "rw"}}).OK)
 	for ended := 0; ended < 7; {
@@ -239,8 +270,8 @@ func TestDevToolsStreamsAreStreams(t *testing.T) {
 			ended++
 		}
 	}
-	require.Equal(t, 1.0, health(), "the stream of events stays")
+	require.Equal(t, 1.0, h.streams("op"), "the stream of events stays")
 	require.Equal(t, "FORBIDDEN", s.call("streamDevTools", obj{"runId": id}).Error["code"])
 	s.c.CloseNow()
-	require.Eventually(t, func() bool { return health() == 0 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return h.streams("op") == 0 }, 10*time.Second, 5*time.Millisecond)
 }
