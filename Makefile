@@ -1,9 +1,9 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e smithers conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro bench-spikes test-deploy clean
+.PHONY: help build test race unit e2e smithers conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro bench-spikes test-deploy release-snapshot clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 build: ## compile bin/smithers-gateway with xcaddy
 	go run ./xcaddy build
@@ -54,6 +54,9 @@ bench-spikes: ## Postgres and NATS JetStream for docs/scaling.md (needs the pack
 
 test-deploy: ## deploy/reference for real: builds the image, runs Compose, systemd, a pod (needs root)
 	@bash deploy/test/run
+
+release-snapshot: ## what a release consists of, in dist (minutes; TARGETS=linux/amd64,…  VERSION=1.2.3)
+	@.ci/release $(if $(TARGETS),--targets '$(TARGETS)') $(if $(VERSION),--version '$(VERSION)')
 
 clean: ## remove what the other targets made
 	rm -rf bin dist conformance/.cache
