@@ -35,7 +35,7 @@ func Lines(st *store.Store, runID string) ([]string, error) {
 }
 
 // CheckNumbers returns an error unless every number of an ended run's log exists
-// once, without gaps, and the run's end was told once: again after a retry.
+// once, without gaps, and the run's end was told once: again after a retry or a rewind.
 func CheckNumbers(st *store.Store, runID string) error {
 	events, err := Events(st, runID)
 	if err != nil {
@@ -49,7 +49,7 @@ func CheckNumbers(st *store.Store, runID string) error {
 		switch {
 		case ev.Name == wire.EventRunCompleted:
 			ends++
-		case ev.Type == wire.TypeTaskRetryRequested && ends == 1:
+		case (ev.Type == wire.TypeTaskRetryRequested || ev.Type == wire.TypeTimeTravelJumped) && ends == 1:
 			ends = 0
 		}
 		if ev.Seq == 0 {
