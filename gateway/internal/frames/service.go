@@ -190,7 +190,9 @@ func (s *Service) work(ctx context.Context, e *entry, do func(h *history, src *s
 		return ctx.Err()
 	}
 	defer func() { e.lock <- struct{}{} }()
+	begun := false
 	err := s.deps.Store.View(ctx, func(v *store.View) error {
+		begun = true
 		ref, err := v.RunRef(e.runID)
 		if err != nil {
 			return err
@@ -204,8 +206,8 @@ func (s *Service) work(ctx context.Context, e *entry, do func(h *history, src *s
 		}
 		return do(e.hist, src)
 	})
-	if err != nil && !errors.As(err, new(*FrameError)) {
-		e.hist = nil // it may have stopped half way
+	if begun && err != nil && !errors.Is(err, ErrTooLarge) && !errors.As(err, new(*FrameError)) {
+		e.hist = nil // it may have stopped half way; streams begin anew
 	}
 	s.account(e)
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -249,6 +250,30 @@ func TestASlowStreamIsEnded(t *testing.T) {
 	require.ErrorIs(t, err, ErrLagged)
 	c.cursor.Detach()
 	other.cursor.Detach()
+}
+
+// A request that is refused or given up does not make the streams of others begin anew.
+func TestRequestsThatFailLeaveStreamsAlone(t *testing.T) {
+	h := newHouse(t)
+	h.launch(t, "r")
+	h.tasks(t, "r", 600)
+	s := h.service(t, Options{})
+	c := s.follow(t, "r", nil)
+	c.until(1800)
+	_, err := s.Rows(bg, "r", 0, 1000)
+	require.ErrorIs(t, err, ErrTooLarge)
+	for i := range 5 {
+		over, cancel := context.WithCancel(bg)
+		cancel()
+		_, _ = s.Snapshot(over, "r", nil) // or it is answered all the same
+		beyond := int64(100_000)
+		_, err = s.Snapshot(bg, "r", &beyond)
+		require.Error(t, err)
+		h.tasks(t, "r", 1)
+		c.until(1800 + 3*int64(i+1))
+	}
+	require.Equal(t, "s"+strings.Repeat("d", 15), c.kinds)
+	c.cursor.Detach()
 }
 
 func TestStreamsEndWithTheRunAndTheService(t *testing.T) {
