@@ -1,6 +1,7 @@
 package quickjs
 
 import (
+	"math"
 	"math/bits"
 	"unsafe"
 )
@@ -29,6 +30,7 @@ type arena struct {
 	chunks []uintptr
 	large  map[uintptr]uintptr // sizes of the blocks mapped by themselves, headers included
 	saved  *snapshot
+	most   uintptr // bytes of chunks in use and large blocks together; 0: no bound
 }
 
 // layout is what a snapshot has to keep of an arena beside the memory itself.
@@ -87,9 +89,18 @@ func (a *arena) alloc(size uintptr) uintptr {
 	return p
 }
 
+// room reports whether n more bytes may be touched. The engine's own count does not tell:
+// blocks that were freed serve later ones of their class only.
+func (a *arena) room(n uintptr) bool {
+	return a.most == 0 || a.largest+uintptr(a.used)*chunkSize+n <= a.most
+}
+
 // grow takes another chunk. What is left of the last one becomes a free block, if it
 // is worth one.
 func (a *arena) grow() bool {
+	if !a.room(chunkSize) {
+		return false
+	}
 	if a.used == len(a.chunks) {
 		p, err := mapPages(chunkSize)
 		if err != nil {
@@ -117,11 +128,14 @@ func (a *arena) grow() bool {
 }
 
 func (a *arena) allocLarge(size uintptr) uintptr {
-	if size > 1<<40>>(64-bits.UintSize) {
+	if size > math.MaxInt/2 { // what follows must not overflow; the system refuses the rest
 		return 0
 	}
 	// Room to grow by an eighth, so that a block which grows step by step moves seldom.
 	n := (size + size/8 + headerSize + pageSize - 1) &^ (pageSize - 1)
+	if !a.room(n) {
+		return 0
+	}
 	base, err := mapPages(n)
 	if err != nil {
 		return 0

@@ -2,6 +2,7 @@ package quickjs
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
@@ -89,9 +90,15 @@ func (vm *VM) Close() {
 }
 
 // SetMemoryLimit bounds the bytes in use. The engine needs some to say that there are
-// no more, so that very small limits are raised.
+// no more, so that very small limits are raised. Touched, and kept for blocks of sizes
+// that were in use once, may be twice as many and 1 MiB.
 func (vm *VM) SetMemoryLimit(bytes int64) {
-	vm.rt().Fmalloc_ctx.Fmalloc_state.Fmalloc_limit = lib.Tsize_t(max(bytes, 128<<10))
+	bytes = max(bytes, 128<<10)
+	vm.rt().Fmalloc_ctx.Fmalloc_state.Fmalloc_limit = lib.Tsize_t(bytes)
+	vm.memory.most = 0
+	if bytes <= math.MaxInt/4 {
+		vm.memory.most = 2*uintptr(bytes) + 4*chunkSize
+	}
 }
 
 // SetGCThreshold sets the bytes in use at which the engine first looks for cycles.
