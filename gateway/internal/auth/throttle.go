@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -75,17 +76,24 @@ func (t *Throttle) age(f *failures, now time.Time) {
 	f.at = now
 }
 
-// sweep forgets who has not failed for a window, and if that are too few, anybody.
+// sweep forgets who has not failed for a window. If that leaves little room, it also
+// forgets those that failed once, and then anybody: an eighth at a time, or who comes
+// from ever new addresses would have all of them looked at each time.
 func (t *Throttle) sweep(now time.Time) {
+	const left = maxThrottled / 8 * 7
 	for key, f := range t.spent {
 		if t.age(f, now); f.count == 0 {
 			delete(t.spent, key)
 		}
 	}
-	for key := range t.spent {
-		if len(t.spent) < maxThrottled {
-			return
+	for _, most := range []float64{1, math.Inf(1)} {
+		for key, f := range t.spent {
+			if len(t.spent) <= left {
+				return
+			}
+			if f.count <= most {
+				delete(t.spent, key)
+			}
 		}
-		delete(t.spent, key)
 	}
 }

@@ -51,6 +51,28 @@ func TestThrottleForgets(t *testing.T) {
 	require.Len(t, th.spent, 1)
 }
 
+// Who fails from ever new addresses neither makes each failure cost a look at all of
+// them, nor the addresses that fail again and again forgotten.
+func TestThrottleIsSweptSeldom(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	th := NewThrottle(2)
+	th.now = func() time.Time { return now }
+	th.Failed("192.0.2.1")
+	th.Failed("192.0.2.1")
+	sweeps, last := 0, 0
+	for n := range 2 * maxThrottled {
+		th.Failed(fmt.Sprintf("2001:db8:%x:%x::1", n>>16, n&0xffff))
+		if len(th.spent) < last {
+			sweeps++
+		}
+		last = len(th.spent)
+	}
+	require.LessOrEqual(t, sweeps, 16)
+	require.LessOrEqual(t, last, maxThrottled)
+	refusal, _ := th.Failed("192.0.2.1")
+	require.NotNil(t, refusal)
+}
+
 func TestAddressKey(t *testing.T) {
 	for address, want := range map[string]string{
 		"192.0.2.1:80": "192.0.2.1", "192.0.2.1": "192.0.2.1", "[::ffff:192.0.2.1]:80": "192.0.2.1",
