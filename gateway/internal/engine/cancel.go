@@ -169,8 +169,9 @@ func (e *Engine) fence(ids []string) {
 	for _, id := range ids {
 		e.mu.Lock()
 		r := e.runs[id]
+		waits := r != nil && !r.granted
 		e.mu.Unlock()
-		if r != nil {
+		if r != nil && !(waits && e.withdraw(r)) {
 			r.box.post(func() { r.over = true })
 		}
 	}

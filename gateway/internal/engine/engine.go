@@ -224,7 +224,9 @@ func (e *Engine) heartbeat() {
 		return
 	}
 	for _, r := range e.runs {
-		r.box.post(r.heartbeat)
+		if r.granted { // what waits for its slots hears nothing meanwhile
+			r.box.post(r.heartbeat)
+		}
 	}
 	e.beat = e.clock.AfterFunc(heartbeatEvery, e.heartbeat)
 }

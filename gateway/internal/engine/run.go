@@ -28,6 +28,7 @@ type run struct {
 	gone       chan struct{} // closed when it has left memory
 	begun      bool          // it has had a goroutine; guarded by Engine.mu
 	restart    bool          // load it again when it leaves memory; guarded by Engine.mu
+	granted    bool          // it holds its slots and has a goroutine; guarded by Engine.mu
 	generation int64         // of the journal; set before the first unit
 
 	// goroutine
@@ -108,9 +109,30 @@ func (e *Engine) granted(r *run) {
 	}
 	r.begun = true
 	e.wg.Add(1)
+	r.granted = true
 	e.mu.Unlock()
 	e.live.Add(1)
 	go r.main()
+}
+
+// withdraw lets go of a run that has been ended while it waits for its slots. False
+// means that it waits no more.
+func (e *Engine) withdraw(r *run) bool {
+	if !e.slots.withdraw(r) {
+		return false
+	}
+	e.mu.Lock()
+	if e.runs[r.id] == r {
+		delete(e.runs, r.id)
+	}
+	r.box.close(false)
+	again := r.restart || !r.box.empty() // somebody wants something of it
+	e.mu.Unlock()
+	r.cancel()
+	if again {
+		e.wake(r.id, r.share, nil)
+	}
+	return true
 }
 
 // forget removes r, and only r, from memory.

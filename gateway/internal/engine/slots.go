@@ -113,6 +113,28 @@ func (s *slots) wait(r *run) {
 	s.pump()
 }
 
+// withdraw takes a run out of the queue. False means that it is not there: it holds its
+// slots, or is about to.
+func (s *slots) withdraw(r *run) bool {
+	s.mu.Lock()
+	l := s.users[r.share.user]
+	if l == nil || !slices.Contains(l.queue, r) {
+		s.mu.Unlock()
+		return false
+	}
+	i := slices.Index(l.queue, r)
+	l.queue = slices.Delete(l.queue, i, i+1)
+	s.queued--
+	if len(l.queue) == 0 {
+		i := slices.Index(s.ring, l)
+		s.ring = slices.Delete(s.ring, i, i+1)
+		s.tidy(l)
+	}
+	s.mu.Unlock()
+	s.pump() // it may have kept lighter ones waiting
+	return true
+}
+
 // release gives slots back.
 func (s *slots) release(held share) {
 	s.mu.Lock()

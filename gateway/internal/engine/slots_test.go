@@ -89,6 +89,29 @@ func TestIdleRunsGiveWay(t *testing.T) {
 	require.True(t, s.rests(idle["alice"]))
 }
 
+func TestWithdrawnRunKeepsNobodyWaiting(t *testing.T) {
+	s, granted := queueOf(8)
+	for range 5 {
+		require.True(t, s.try(share{weightVM, "mallory"}))
+	}
+	for range 3 {
+		require.True(t, s.try(share{weightVM, "alice"}))
+	}
+	heavy, light := vmRun("bob", 0), vmRun("carol", 0)
+	light.share.weight = weightPlain
+	s.wait(heavy)
+	s.wait(light)
+	s.release(share{weightPlain, "alice"})
+	require.Empty(t, *granted, "the first waits for more")
+	require.True(t, s.withdraw(heavy))
+	require.False(t, s.withdraw(heavy))
+	require.Equal(t, []string{"carol-0"}, *granted)
+	require.False(t, s.withdraw(light), "it has its slots")
+	_, queued := s.stats()
+	require.Zero(t, queued)
+	require.NotContains(t, s.users, "bob")
+}
+
 func TestQueueIsBounded(t *testing.T) {
 	s, _ := queueOf(1)
 	require.True(t, s.try(share{weightVM, "x"}))
