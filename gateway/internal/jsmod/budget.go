@@ -22,13 +22,17 @@ type budget struct {
 	changed chan struct{} // closed and replaced when memory becomes free
 }
 
-// admit waits until another VM fits.
-func (b *budget) admit(ctx context.Context) error {
-	for {
+// fits reports whether there is memory for another VM.
+func (b *budget) fits() bool { return b.used.Load()+minimumVM <= b.total }
+
+// admit waits until another VM fits; makeRoom is to free what nobody needs.
+func (b *budget) admit(ctx context.Context, makeRoom func()) error {
+	for !b.fits() {
+		makeRoom()
 		b.mu.Lock()
 		changed := b.changed
 		b.mu.Unlock()
-		if b.used.Load()+minimumVM <= b.total {
+		if b.fits() {
 			return nil
 		}
 		select {
@@ -37,6 +41,7 @@ func (b *budget) admit(ctx context.Context) error {
 			return errors.Join(errMemoryBudget, ctx.Err())
 		}
 	}
+	return nil
 }
 
 // update replaces what one VM was counted with.

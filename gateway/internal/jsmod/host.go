@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,6 +146,16 @@ func (h *Host) Close() {
 	h.wg.Wait()
 	if h.options.HTTPClient == nil {
 		h.client.CloseIdleConnections()
+	}
+}
+
+// dropReady frees the VMs that modules keep ready for their next runs.
+func (h *Host) dropReady() {
+	h.mu.Lock()
+	modules := slices.Collect(maps.Keys(h.modules))
+	h.mu.Unlock()
+	for _, m := range modules {
+		m.pool.drop()
 	}
 }
 

@@ -173,7 +173,7 @@ func (m *Module) vm(ctx context.Context) (*VM, error) {
 	if vm := m.pool.take(); vm != nil {
 		return vm, nil
 	}
-	if err := m.host.memory.admit(ctx); err != nil {
+	if err := m.host.memory.admit(ctx, m.host.dropReady); err != nil {
 		return nil, err
 	}
 	vm, _, err := m.boot()

@@ -98,7 +98,7 @@ func (p *pool) give(vm *VM) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.ready) >= maxSaved {
+	if p.closed || len(p.ready) >= maxSaved || !p.module.host.memory.fits() { // others wait for memory
 		return false
 	}
 	p.ready = append(p.ready, vm)
@@ -125,7 +125,7 @@ func (p *pool) fill() {
 			err = vm.save()
 		}
 		p.mu.Lock()
-		if err != nil || p.closed {
+		if err != nil || p.closed || len(p.ready) >= maxSaved {
 			p.filling = false
 			p.mu.Unlock()
 			if vm != nil {

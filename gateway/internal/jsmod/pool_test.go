@@ -1,11 +1,14 @@
 package jsmod
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 )
 
 // A module that runs are started of has VMs ready, and lets go of them a minute after
@@ -40,4 +43,44 @@ func TestPoolIsDroppedWhenIdle(t *testing.T) {
 		require.Zero(t, ready())
 		m.Close()
 	})
+}
+
+// VMs that one module keeps ready do not keep runs of another waiting for memory.
+func TestReadyVMsMakeRoom(t *testing.T) {
+	h := testHost(t, HostOptions{MemoryTotal: 24 << 20})
+	busy, other := load(t, h, "busy.mjs", body(`return 1;`)), load(t, h, "other.mjs", body(`return 2;`))
+	open := func(m *Module, wait time.Duration) (program.Machine, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		return m.Workflows[0].Program.New(ctx, program.Env{Post: func(any) {}})
+	}
+	var machines []program.Machine
+	for {
+		machine, err := open(busy, 50*time.Millisecond)
+		if err != nil {
+			require.ErrorContains(t, err, "vm_memory_total")
+			break
+		}
+		machines = append(machines, machine)
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		machine, err := open(other, 20*time.Second)
+		if err == nil {
+			machine.Close()
+		}
+		waiting <- err
+	}()
+	for _, machine := range machines {
+		machine.Close()
+	}
+	require.NoError(t, <-waiting)
+	busy.pool.mu.Lock()
+	require.NotEmpty(t, busy.pool.ready)
+	busy.pool.mu.Unlock()
+	for range 3 { // also when they have been ready for a while
+		machine, err := open(other, 20*time.Second)
+		require.NoError(t, err)
+		defer machine.Close()
+	}
 }
