@@ -111,6 +111,9 @@ func (m *machine) Abort(ref int64, number int, reason *program.Failure) (program
 func (m *machine) Deliver(event any) (program.Turn, error) {
 	switch e := event.(type) {
 	case operationEnd:
+		if e.holds {
+			<-m.operations.atWork
+		}
 		if !m.operations.finish(e) {
 			return program.Turn{}, nil
 		}

@@ -50,6 +50,7 @@ type operationEnd struct {
 	id    int
 	value json.RawMessage
 	err   *program.Failure
+	holds bool // a place among those that work, until it is delivered
 }
 
 func (e operationEnd) payload() any {
@@ -178,7 +179,7 @@ func (m *machine) begin(args []any, do func(ctx context.Context, by attemptID, r
 		err := m.operations.wait(ctx)
 		if err == nil {
 			value, err = do(ctx, by, request)
-			<-m.operations.atWork
+			end.holds = true // or results would pile up before a workflow that is slow to take them
 		}
 		if err == nil {
 			end.value, err = json.Marshal(value)
