@@ -59,7 +59,13 @@ func TestSmithersIsKilledAtRandom(t *testing.T) {
 		var pid int
 		p.Wait("a Smithers process", func() bool { pid = hostPID(p); return pid > 0 && pid != last })
 		p.Wait("its health", func() bool { return p.Call(t.Context(), "launchRun", map[string]any{"workflow": "child"}, nil) == nil })
-		time.Sleep(time.Duration(50+dice.IntN(2500)) * time.Millisecond)
+		// Every other one while the runs of the last are being resumed; longer than the
+		// supervisor wants a process to last (5 s) the others, so that its pauses stay short.
+		age := time.Duration(50+dice.IntN(2500)) * time.Millisecond
+		if killed%2 == 1 {
+			age += 5 * time.Second
+		}
+		time.Sleep(age)
 		if err := syscall.Kill(pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) { // it was a helper of the supervisor, and has ended
 			require.NoError(t, err)
 			killed++

@@ -10,8 +10,9 @@ const (
 	backoffFirst = 500 * time.Millisecond
 	backoffMost  = 30 * time.Second
 	// steadyAfter is how long a process must have been ready for the pauses to begin
-	// at the first again.
-	steadyAfter = time.Minute
+	// at the first again: some times what a start takes, so that a process that crashes
+	// a moment after each start is held back and one that has worked is not.
+	steadyAfter = 5 * time.Second
 )
 
 // backoff counts the processes that did not last. Not safe for concurrent use.
