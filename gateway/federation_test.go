@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/upstreamtest"
 )
 
@@ -316,4 +317,43 @@ func TestUpstreamHistory(t *testing.T) {
 	require.Contains(t, string(body), `"event":"run.completed"`)
 	res, _ = h.do("GET", "/v1/api/runs/old/stream?afterSeq=2", "op", "")
 	require.Equal(t, 204, res.StatusCode)
+}
+
+// run_retention removes the copy of a run that Smithers has removed itself, and no other.
+func TestUpstreamRunsGoWhenSmithersHasRemovedThem(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, func(s *Settings) { s.RunRetention = time.Second })
+	ended := func() string {
+		id := h.launch("theirs", obj{})
+		fake.Event(id, "RunStarted")
+		fake.Event(id, "RunFinished")
+		return id
+	}
+	lost, kept := ended(), ended()
+	open := h.launch("theirs", obj{})
+	fake.Event(open, "RunStarted")
+	run, release := h.gateway.acquire()
+	defer release()
+	copies := func() (ids []string) {
+		require.NoError(t, run.store.View(t.Context(), func(v *store.View) error {
+			runs, err := v.Runs(store.RunFilter{Limit: 10})
+			for _, r := range runs {
+				if r.Status == "finished" || r.RunID == open {
+					ids = append(ids, r.RunID)
+				}
+			}
+			return err
+		}))
+		return ids
+	}
+	eventually(t, "the copies", func() bool { return len(copies()) == 3 })
+	asked := len(fake.Calls("getRun"))
+	eventually(t, "several looks", func() bool { return len(fake.Calls("getRun")) >= asked+4 })
+	require.Len(t, copies(), 3, "what Smithers has stays")
+	fake.Stop()
+	fake.Lose(lost)
+	fake.Lose(open)
+	fake.Start()
+	eventually(t, "the copy to go", func() bool { return len(copies()) == 2 })
+	require.ElementsMatch(t, []string{kept, open}, copies(), "an open run is not old, whoever has it")
 }

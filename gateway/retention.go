@@ -17,6 +17,7 @@ const (
 	retentionLeast  = time.Second
 	retentionBatch  = 100
 	retentionAudits = 1_000
+	retentionAsked  = 100 // copies of runs of Smithers that it is asked about each time
 )
 
 // startRetention removes ended runs and audit entries once they are older than the
@@ -27,6 +28,7 @@ func (r *running) startRetention() {
 		defer r.work.Done()
 		timer := time.NewTimer(0)
 		defer timer.Stop()
+		asked := "" // the copy after which the next look goes on
 		for {
 			select {
 			case <-timer.C:
@@ -39,6 +41,10 @@ func (r *running) startRetention() {
 				wait = min(wait, s.RunRetention)
 				if err := r.removeEnded(r.ctx, time.Now().Add(-s.RunRetention)); err != nil && r.ctx.Err() == nil {
 					r.logger.Error("removing old runs", zap.Error(err))
+				}
+				var err error
+				if asked, err = r.removeGone(r.ctx, time.Now().Add(-s.RunRetention), asked); err != nil && r.ctx.Err() == nil {
+					r.logger.Error("removing old runs of Smithers", zap.Error(err))
 				}
 			}
 			if s.AuditRetention > 0 {
@@ -103,6 +109,52 @@ func (r *running) removeEnded(ctx context.Context, limit time.Time) error {
 	}
 	r.logger.Info("removed old runs", zap.Int("runs", removed))
 	return nil
+}
+
+// removeGone removes copies of runs that ended before a time and that Smithers does not
+// have any more. Those that it has stay, whole: they are its own to keep, and one that
+// was copied again would be numbered again. It looks at some each time, in turn, and
+// returns where to go on. While Smithers is away nothing is removed.
+func (r *running) removeGone(ctx context.Context, limit time.Time, after string) (next string, err error) {
+	if r.federation == nil || !r.federation.Active() {
+		return "", nil
+	}
+	var ids []string
+	err = r.store.View(ctx, func(v *store.View) (err error) {
+		ids, err = v.EndedUpstreamBefore(limit.UnixMilli(), after, retentionAsked)
+		return err
+	})
+	if err != nil {
+		return after, err
+	}
+	kept, removed := after, 0
+	for _, id := range ids {
+		gone, err := r.federation.Gone(ctx, id)
+		if err != nil {
+			r.logger.Debug("Smithers cannot be asked about an old run", zap.String("run", id), zap.Error(err))
+			return kept, nil
+		}
+		if gone {
+			switch err := r.removeRun(id); {
+			case err == nil:
+				removed++
+				r.metrics.removedRuns.Inc()
+				continue
+			case errors.Is(err, store.ErrNotFound):
+				continue
+			case !errors.Is(err, store.ErrOpenRun): // changed meanwhile
+				return kept, err
+			}
+		}
+		kept = id // a cursor must be there at the next look
+	}
+	if removed > 0 {
+		r.logger.Info("removed copies of old runs that Smithers does not have any more", zap.Int("runs", removed))
+	}
+	if len(ids) < retentionAsked {
+		return "", nil
+	}
+	return kept, nil
 }
 
 // removeRun removes a run with its window. The window goes on the committer's

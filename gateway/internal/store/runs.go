@@ -219,8 +219,8 @@ func (v *View) CountRuns() (map[string]int, error) {
 }
 
 // EndedBefore returns the ids of this gateway's runs that ended before a time, oldest
-// first, for retention. Those of an upstream stay: it still lists them, and a run that
-// came back would have numbers that mean two things.
+// first, for retention. Those of an upstream are in EndedUpstreamBefore: while it lists
+// them they must stay, as a run that came back would have numbers that mean two things.
 func (v *View) EndedBefore(ms int64, limit int) ([]string, error) {
 	var ids []string
 	err := v.c.each(`SELECT run_id FROM gateway_runs WHERE finished_at < ? AND upstream = 0 AND NOT `+openRun+`

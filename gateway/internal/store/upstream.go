@@ -45,6 +45,20 @@ func (v *View) OpenUpstreamRuns(after string, limit int) ([]*UpstreamRun, error)
 		ORDER BY r.rid LIMIT ?`, []any{after, limit}, scanUpstream)
 }
 
+// EndedUpstreamBefore returns the ids of the upstream's runs that ended before a time and
+// have no launch to look after, oldest copy first and at most limit of them, from the run
+// after the one named; "" begins.
+func (v *View) EndedUpstreamBefore(ms int64, after string, limit int) (ids []string, err error) {
+	err = v.c.each(`SELECT r.run_id FROM gateway_runs r JOIN gateway_upstream_runs u ON u.rid = r.rid
+		WHERE r.finished_at < ? AND NOT r.`+openRun+` AND u.launch IS NULL
+		AND r.rid > coalesce((SELECT rid FROM gateway_runs WHERE run_id = ?), 0)
+		ORDER BY r.rid LIMIT ?`, []any{ms, after, limit}, func(r row) error {
+		ids = append(ids, r.str(0))
+		return nil
+	})
+	return ids, err
+}
+
 // InsertUpstreamRun stores a run that an upstream executes, as InsertRun does, and the
 // position in its log.
 func (tx *Tx) InsertUpstreamRun(r *Run, u *UpstreamRun) error {

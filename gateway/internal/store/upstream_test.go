@@ -16,7 +16,7 @@ func withUpstreamRun(t *testing.T, s *Store, id string, change func(*Run, *Upstr
 }
 
 // Runs of an upstream are listed and streamed like others, but neither recovery nor
-// retention touches them.
+// the retention of our own touches them.
 func TestUpstreamRunsAreNotTheEngines(t *testing.T) {
 	s := open(t)
 	withRun(t, s, "own")
@@ -32,6 +32,14 @@ func TestUpstreamRunsAreNotTheEngines(t *testing.T) {
 		ended, err := v.EndedBefore(1000, 10)
 		require.NoError(t, err)
 		require.Empty(t, ended)
+		ended, err = v.EndedUpstreamBefore(1000, "", 10)
+		require.NoError(t, err)
+		require.Equal(t, []string{"ended"}, ended)
+		for after, ms := range map[string]int64{"ended": 1000, "": 5} {
+			ended, err = v.EndedUpstreamBefore(ms, after, 10)
+			require.NoError(t, err)
+			require.Empty(t, ended)
+		}
 		all, err := v.Runs(RunFilter{})
 		require.NoError(t, err)
 		require.Len(t, all, 3)

@@ -116,6 +116,19 @@ func (f *Federation) lookUp(ctx context.Context, p *peer, runID string) (*hostRo
 	return row, err
 }
 
+// Gone reports whether the upstream, asked now, does not know a run. An error, and false,
+// when it cannot be asked.
+func (f *Federation) Gone(ctx context.Context, runID string) (bool, error) {
+	p, err := f.peerNow()
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	row, err := f.lookUp(ctx, p, runID)
+	return err == nil && row == nil, err
+}
+
 // insert stores rows that are not there yet and reports whether any is there now. A
 // run of this gateway with the same id stays what it is.
 func (f *Federation) insert(ctx context.Context, rows []*hostRow) (stored bool, err error) {
