@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e smithers conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro bench-spikes test-deploy release-snapshot clean
+.PHONY: help build test race unit e2e smithers smithers-crash smithers-latency conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro bench-spikes test-deploy release-snapshot clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,12 @@ conformance: ## the official client and contract package against the built binar
 
 crash: ## reliability at full size: 200 kills, 20 stops, storage lost (about 10 minutes)
 	@sh .ci/test crash
+
+smithers-crash: ## 50 kills of Smithers, as a module's process and elsewhere (about 15 minutes)
+	@sh .ci/test $@
+
+smithers-latency: ## launches and events through the gateway against Smithers itself (about two minutes)
+	@sh .ci/test $@
 
 overload: ## attacks at full size: 10,000 half-open upgrades, floods, hostile workflows (about 5 minutes)
 	@sh .ci/test overload
