@@ -1,6 +1,7 @@
 // Frames of runs, by the official client and what it makes of them.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
+import { test } from "../src/smithers.mjs";
 import { flattenGatewayRunNode, snapshotToGatewayRunNode } from "../.cache/client.mjs";
 import { client } from "../src/contract.mjs";
 import { nodesOf, Tree } from "../src/devtools.mjs";
@@ -141,9 +142,11 @@ describe("devtools", () => {
     const before = await c.getDevToolsSnapshot({ runId });
     const tree = new Tree();
     const stream = follow(runId, undefined, () => tree.seq > before.seq && nodesOf(tree.root).some((n) => n.task?.attempt === 3 && n.task.state === "finished"), (_, event) => tree.take(event));
-    await until("the stream to begin", () => tree.seq === before.seq);
-    await c.rpcRaw("retryTask", { runId, nodeId: "maybe" });
-    await stream;
+    const retry = async () => {
+      await until("the stream to begin", () => tree.seq === before.seq);
+      await c.rpcRaw("retryTask", { runId, nodeId: "maybe" });
+    };
+    await Promise.all([stream, retry()]);
     const then = await c.getDevToolsSnapshot({ runId, frameNo: before.frameNo });
     assert.deepEqual(then.root, before.root);
   });

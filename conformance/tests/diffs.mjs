@@ -1,7 +1,8 @@
 // What tasks change in a git work tree.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
+import { test } from "../src/smithers.mjs";
 import path from "node:path";
 import { client } from "../src/contract.mjs";
 import { Gateway } from "../src/gateway.mjs";

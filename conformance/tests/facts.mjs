@@ -1,7 +1,8 @@
 // Reads of everything that is not a run itself. Each test first makes what it reads.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
+import { test } from "../src/smithers.mjs";
 import { client } from "../src/contract.mjs";
 import { Gateway } from "../src/gateway.mjs";
 import { exercise } from "../src/exercise.mjs";
@@ -234,7 +235,7 @@ describe("facts", () => {
     await forbidden("listUsageReports", "account:read");
   });
 
-  const browsing = { source: { kind: "url", url: "https://example.com" } };
+  const browsing = { source: { kind: "url", url: "https://browser.invalid" } };
 
   exercise("createBrowserSession", async () => {
     await refused(c.createBrowserSession(browsing), "InvalidRequest", { status: 400, message: "Browser sessions are not configured on this gateway." });

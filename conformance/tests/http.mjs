@@ -1,6 +1,7 @@
 // What surrounds the methods over HTTP: framing, browser sessions, Electric writes.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
+import { test } from "../src/smithers.mjs";
 import { validate } from "../src/contract.mjs";
 import { Gateway } from "../src/gateway.mjs";
 

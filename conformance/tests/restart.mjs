@@ -1,6 +1,7 @@
 // What a client sees when the server dies and comes back, and when the client is slow.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
+import { test } from "../src/smithers.mjs";
 import { client, sockets } from "../src/contract.mjs";
 import { Gateway } from "../src/gateway.mjs";
 import { consecutive, history, launch, names, status } from "../src/runs.mjs";

@@ -104,5 +104,6 @@ export function register(gateway: any) {
       </Sequence>
     )), { webhook: { secret: "whsec", signal: { name: "gh.comment", correlationIdPath: "issue.id", payloadPath: "comment" }, run: { enabled: false } } });
   }
+  gateway.register("measured", flow("measured", () => ok("ask")));
   gateway.register("croned", flow("croned", () => ok("tick")), { schedule: "0 8 * * 1-5" });
 }
