@@ -51,15 +51,18 @@ func TestGrowthIsMeasuredEveryMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := storing(t, DefaultSettings())
 		r.startGrowth()
-		synctest.Wait()
-		require.Len(t, r.growth.sizes, 1, "at once")
+		measured := func() int {
+			synctest.Wait()
+			r.growth.mu.Lock()
+			defer r.growth.mu.Unlock()
+			return len(r.growth.sizes)
+		}
+		require.Equal(t, 1, measured(), "at once")
 		require.Positive(t, r.growth.freeBytes())
 		time.Sleep(10 * growthEvery)
-		synctest.Wait()
-		require.Len(t, r.growth.sizes, 11)
+		require.Equal(t, 11, measured())
 		time.Sleep(24 * time.Hour)
-		synctest.Wait()
-		require.Len(t, r.growth.sizes, int(growthWindow/growthEvery)+1, "six hours and no more")
+		require.Equal(t, int(growthWindow/growthEvery)+1, measured(), "six hours and no more")
 	})
 }
 
