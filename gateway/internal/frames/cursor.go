@@ -33,6 +33,7 @@ type Cursor struct {
 	rewinds int64    // of it
 	asleep  bool     // it found nothing and waits for wake
 	err     error
+	held    int64 // bytes of what a replay holds, as of the last events made for it
 
 	// Of the job alone.
 	after  *int64
@@ -103,7 +104,7 @@ func (c *Cursor) Detach() {
 
 // Next copies the next events, encoded wire.DevToolsEvents, in order into dst, which must
 // not be empty. It never blocks: 0 and no error mean that there is nothing now and that
-// wake will be called. Errors are final: ErrLagged, ErrClosed, store.ErrNotFound when
+// wake will be called. Errors are final: ErrLagged, ErrFull, ErrClosed, store.ErrNotFound when
 // the run was removed, or what reading the store returned.
 func (c *Cursor) Next(dst [][]byte) (int, error) {
 	f := &c.e.feed
@@ -162,17 +163,34 @@ func (f *feed) give(c *Cursor, h *history, m mode, pos int64, since int, events 
 	defer f.mu.Unlock()
 	c.queue = slices.Concat(c.queue, events)
 	c.mode, c.pos, c.since, c.hist, c.rewinds, c.asleep = m, pos, since, h, h.rewinds, false
+	if c.held = 0; c.fold != nil { // what others do not share
+		c.held = c.fold.Size()
+		for _, event := range c.queue {
+			c.held += int64(len(event))
+		}
+	}
 	c.wake()
 }
 
-// waiting returns the cursors that want something of a job, and in which mode.
-func (f *feed) waiting() map[*Cursor]mode {
+// refuse ends a cursor.
+func (f *feed) refuse(c *Cursor, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.err = err
+	c.wake()
+}
+
+// waiting returns at most some of the cursors that want something of a job, and in which
+// mode.
+func (f *feed) waiting(most int) map[*Cursor]mode {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make(map[*Cursor]mode)
 	for c := range f.cursors {
 		if c.mode != live && len(c.queue) == 0 && c.err == nil {
-			out[c] = c.mode
+			if out[c] = c.mode; len(out) == most {
+				break
+			}
 		}
 	}
 	return out

@@ -134,7 +134,11 @@ func (f *feed) end(err error) {
 func (f *feed) size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.held + int64(len(f.snapshot)) + 48*int64(len(f.ring))
+	n := f.held + int64(len(f.snapshot)) + 48*int64(len(f.ring))
+	for c := range f.cursors {
+		n += c.held
+	}
+	return n
 }
 
 func (f *feed) watched() bool {

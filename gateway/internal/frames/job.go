@@ -18,6 +18,9 @@ const (
 // replayed is how many frames a job makes for a cursor before others have their turn.
 const replayed = 64
 
+// served is how many cursors a job feeds in one read of the store.
+const served = 8
+
 // Committed is told of every event after it was committed. It does not block, and costs
 // next to nothing while there are no streams.
 func (s *Service) Committed(events []*store.Event) {
@@ -62,26 +65,21 @@ func (s *Service) kick(e *entry) {
 // job feeds the streams of a run until nothing is left to do.
 func (s *Service) job(e *entry) {
 	defer s.wg.Done()
-	select {
-	case s.jobs <- struct{}{}:
-	case <-s.ctx.Done():
-		return
-	}
-	defer func() { <-s.jobs }()
 	for {
 		e.state.Store(running)
-		if e.feed.watched() {
-			s.serve(e)
-		}
-		if e.state.CompareAndSwap(running, idle) {
+		more := e.feed.watched() && s.serve(e)
+		if s.ctx.Err() != nil || !more && e.state.CompareAndSwap(running, idle) {
 			return
 		}
 	}
 }
 
-func (s *Service) serve(e *entry) {
+// serve feeds some of the streams that wait and reports whether there may be more.
+func (s *Service) serve(e *entry) (more bool) {
 	err := s.work(s.ctx, e, func(h *history, src *source) error {
-		for c, m := range e.feed.waiting() {
+		waiting := e.feed.waiting(served)
+		more = len(waiting) == served
+		for c, m := range waiting {
 			if err := s.fill(c, m, h, src); err != nil {
 				return err
 			}
@@ -100,12 +98,17 @@ func (s *Service) serve(e *entry) {
 		s.log.Error("frames could not be derived", zap.String("run", e.runID), zap.Error(err))
 		e.feed.fail(err)
 	}
+	return more && err == nil
 }
 
 // fill makes what a cursor waits for.
 func (s *Service) fill(c *Cursor, m mode, h *history, src *source) error {
 	switch {
 	case m == opening && c.after != nil && h.latest() > 0:
+		if s.full() {
+			c.e.feed.refuse(c, ErrFull)
+			return nil
+		}
 		return s.beginReplay(c, h, src)
 	case m == replaying && c.hist == h && c.rewinds == h.rewinds:
 		return s.replay(c, h, src)

@@ -16,13 +16,13 @@ import (
 // Defaults of Options.
 const (
 	DefaultBytes = 64 << 20
-	DefaultJobs  = 4
+	DefaultJobs  = 2
 )
 
 // Options are the bounds of a Service. Zero values mean the defaults.
 type Options struct {
 	Bytes int64 // of folds and checkpoints in memory; those of streams are kept beyond it
-	Jobs  int   // runs whose streams are fed at once
+	Jobs  int   // runs worked on at once, for requests and streams; each holds a reader of the store
 }
 
 // Deps are what a Service works on. Store is required.
@@ -53,7 +53,7 @@ type Service struct {
 	log    *zap.Logger
 	ctx    context.Context // ends with the service
 	cancel context.CancelFunc
-	jobs   chan struct{}
+	jobs   chan struct{}  // a token for each run that is worked on
 	wg     sync.WaitGroup // jobs
 
 	watched atomic.Int64 // streams
@@ -190,6 +190,12 @@ func (s *Service) work(ctx context.Context, e *entry, do func(h *history, src *s
 		return ctx.Err()
 	}
 	defer func() { e.lock <- struct{}{} }()
+	select {
+	case s.jobs <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.jobs }()
 	begun := false
 	err := s.deps.Store.View(ctx, func(v *store.View) error {
 		begun = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -370,4 +371,40 @@ func TestMemoryIsBounded(t *testing.T) {
 	s.opts.Bytes = 1
 	_, err = s.Watch(bg, "r19", nil, func() {})
 	require.ErrorIs(t, err, ErrFull)
+}
+
+// What replays hold is counted while it is there, and no more are begun when it is much.
+func TestReplaysAreBounded(t *testing.T) {
+	h := newHouse(t)
+	h.launch(t, "r")
+	h.tasks(t, "r", 200)
+	s := h.service(t, Options{Bytes: 512 << 10})
+	var cursors []*Cursor
+	for range 100 {
+		c, err := s.Watch(bg, "r", number(560), func() {}) // replays from a large frame
+		require.NoError(t, err)
+		cursors = append(cursors, c)
+	}
+	var refused int
+	for _, c := range cursors {
+		dst := make([][]byte, 1)
+		require.Eventually(t, func() bool {
+			n, err := c.Next(dst)
+			if err != nil {
+				require.ErrorIs(t, err, ErrFull)
+				refused++
+			}
+			return n > 0 || err != nil
+		}, 10*time.Second, time.Millisecond)
+	}
+	require.Positive(t, refused)
+	require.Less(t, refused, len(cursors))
+	for _, c := range cursors {
+		c.Detach()
+	}
+	_, err := s.Snapshot(bg, "r", nil)
+	require.NoError(t, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.LessOrEqual(t, s.bytes, 4*s.opts.Bytes, "given back")
 }

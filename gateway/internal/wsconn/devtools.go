@@ -99,6 +99,8 @@ func (c *conn) devError(s *devStream, err error) *wire.Error {
 		return wire.Errorf(wire.CodeBackpressure, "DevTools stream fell more than %d events behind; disconnecting slow consumer.", frames.MaxUndelivered)
 	case errors.Is(err, frames.ErrRunNotFound):
 		return wire.Errorf(wire.CodeRunNotFound, "Run not found: %s", s.runID)
+	case errors.Is(err, frames.ErrFull):
+		return wire.Errorf(wire.CodeBackpressure, "DevTools streams take all the memory there is for them; subscribe again later.")
 	}
 	c.reg.log.Error("stream of frames ended", zap.String("run", s.runID), zap.Error(err))
 	return wire.Errorf(wire.CodeServerError, "The run's frames could not be read; subscribe again.")
