@@ -20,7 +20,7 @@ import (
 // TestLatencyBesideSmithersItself measures one Smithers process in one run both ways, by
 // its own socket and through the gateway: launches in turn, and the arrival of the same
 // events at two clients. With SMITHERS_LAUNCHES, which needs a machine at rest, it holds
-// the gateway to the limits of docs/smithers.md; without, it only sees that both work.
+// the gateway to its goals (docs/federation.md); without, it only sees that both work.
 func TestLatencyBesideSmithersItself(t *testing.T) {
 	launches := rig.Count(t, "SMITHERS_LAUNCHES", 4)
 	port := strconv.Itoa(rig.FreePort(t))
@@ -30,15 +30,8 @@ func TestLatencyBesideSmithersItself(t *testing.T) {
 	direct := &client.Client{Base: "http://127.0.0.1:" + port, Token: "secret"}
 	p.Wait("the workflows", func() bool { return p.Call(t.Context(), "launchRun", map[string]any{"workflow": "child"}, nil) == nil })
 
-	launching, listening := make([]*client.Socket, 2), make([]*client.Socket, 2) // directly, through the gateway
-	for _, sockets := range [][]*client.Socket{launching, listening} {           // the original sends nothing of others to one that launches
-		for i, c := range []*client.Client{direct, p.Client} {
-			var err error
-			sockets[i], err = c.Dial(t.Context(), client.DialOptions{})
-			require.NoError(t, err)
-			defer sockets[i].Close() //nolint:errcheck // of a client
-		}
-	}
+	ways := []*client.Client{direct, p.Client}
+	launching := dialAll(t, ways)
 	took, late := make([][]time.Duration, 2), make([][]time.Duration, 2)
 	for n := range launches {
 		for i := range launching {
@@ -48,8 +41,12 @@ func TestLatencyBesideSmithersItself(t *testing.T) {
 			require.NoError(t, launching[way].Call(t.Context(), "launchRun", map[string]any{"workflow": "many", "runId": run,
 				"input": map[string]any{"count": 8, "ms": 20}}, nil))
 			took[way] = append(took[way], time.Since(begin))
+			// Of their own: the original sends nothing of others to a socket that launches,
+			// and keeps a place among the streams of a socket for a run that has ended.
+			listening := dialAll(t, ways)
 			for i, times := range arrivals(t, p, listening, run) {
 				late[i] = append(late[i], times...)
+				require.NoError(t, listening[i].Close())
 			}
 		}
 	}
@@ -66,6 +63,16 @@ func TestLatencyBesideSmithersItself(t *testing.T) {
 	}
 	require.LessOrEqual(t, ratio, 1.2, "launches")
 	require.LessOrEqual(t, p50(late[1]), limit, "events")
+}
+
+func dialAll(t *testing.T, clients []*client.Client) (sockets []*client.Socket) {
+	for _, c := range clients {
+		socket, err := c.Dial(t.Context(), client.DialOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = socket.Close() })
+		sockets = append(sockets, socket)
+	}
+	return sockets
 }
 
 // arrivals follows a run by several sockets at once. For each socket: how long after the
