@@ -14,11 +14,11 @@ import (
 )
 
 // composeProject reads docker-compose.yml as Compose v2 does, schema and all, with
-// nothing set in the environment.
-func composeProject(t *testing.T) *types.Project {
+// nothing set in the environment but profiles.
+func composeProject(t *testing.T, profiles ...string) *types.Project {
 	t.Helper()
 	options, err := cli.NewProjectOptions([]string{filepath.Join(reference, "docker-compose.yml")},
-		cli.WithName("smithers"), cli.WithWorkingDirectory(reference), cli.WithResolvedPaths(true))
+		cli.WithName("smithers"), cli.WithWorkingDirectory(reference), cli.WithResolvedPaths(true), cli.WithProfiles(profiles))
 	require.NoError(t, err)
 	project, err := options.LoadProject(t.Context())
 	require.NoError(t, err)
@@ -76,4 +76,22 @@ func TestCompose(t *testing.T) {
 		require.GreaterOrEqual(t, time.Duration(*gateway.StopGracePeriod), shutdown(t, "Caddyfile")+reserve)
 		require.Greater(t, gateway.Ulimits["nofile"].Single, 2*20_000)
 	})
+}
+
+// The service with Bun is the other one, with what a second process needs.
+func TestComposeProfileSmithers(t *testing.T) {
+	project := composeProject(t, "smithers")
+	require.Len(t, project.Services, 2)
+	plain, bun := project.Services["gateway"], project.Services["smithers"]
+	require.Equal(t, "smithers", bun.Build.Target)
+	require.Contains(t, read(t, "Dockerfile"), " AS "+bun.Build.Target+"\n")
+	require.NotEqual(t, plain.Image, bun.Image)
+	require.True(t, *bun.Init)
+	require.Equal(t, append(slices.Clone(plain.Tmpfs), "/tmp:size=256m,mode=1777"), bun.Tmpfs)
+	require.Contains(t, bun.Networks["default"].Aliases, "gateway")
+
+	bun.Name, bun.Profiles, bun.Image, bun.Init, bun.Tmpfs, bun.Networks = plain.Name, nil, plain.Image, nil, plain.Tmpfs, plain.Networks
+	bun.Build.Target = plain.Build.Target
+	bun.Extends = nil
+	require.Equal(t, plain, bun, "all else is the same")
 }

@@ -20,22 +20,25 @@ import (
 
 // composed is the system that docker-compose.yml describes, running.
 type composed struct {
-	tool      string // folder with the docker command of the guide
+	project   string
+	service   string
+	tool      string   // folder with the docker command of the guide
+	env       []string // further settings
+	https     int      // port of this machine
 	container string
 	root      string // certificate of the internal CA
 }
 
 func (c *composed) sh(t *testing.T, script string) string {
 	t.Helper()
-	return shell(t, repository, "set -euo pipefail\n"+script, c.environ()...)
+	return c.guide(t, script, "COMPOSE_FILE=deploy/reference/docker-compose.yml")
 }
 
-func (c *composed) environ() []string {
-	return []string{
-		"PATH=" + c.tool + ":" + os.Getenv("PATH"),
-		"COMPOSE_PROJECT_NAME=smithers-test",
-		"COMPOSE_FILE=deploy/reference/docker-compose.yml",
-	}
+// guide runs commands of the guide, which names the file itself.
+func (c *composed) guide(t *testing.T, script string, env ...string) string {
+	t.Helper()
+	env = append(env, "PATH="+c.tool+":"+os.Getenv("PATH"), "COMPOSE_PROJECT_NAME="+c.project)
+	return shell(t, repository, "set -euo pipefail\n"+script, append(env, c.env...)...)
 }
 
 func (c *composed) compose(t *testing.T, args string) string {
@@ -50,17 +53,17 @@ func (c *composed) try(args ...string) (string, error) {
 
 func (c *composed) refresh(t *testing.T) {
 	t.Helper()
-	c.container = strings.TrimSpace(c.compose(t, "ps -q gateway"))
+	c.container = strings.TrimSpace(c.compose(t, "ps -q "+c.service))
 }
 
 func (c *composed) as(t *testing.T, token string) *client.Client {
 	t.Helper()
-	return remote(t, "https://localhost", token, c.root)
+	return remote(t, fmt.Sprintf("https://localhost:%d", c.https), token, c.root)
 }
 
 func (c *composed) issue(t *testing.T, scopes string) string {
 	t.Helper()
-	out := c.compose(t, "exec -T gateway smithers-gateway token issue --scopes "+scopes+" --user-id alice --ttl 12h 2>/dev/null")
+	out := c.compose(t, "exec -T "+c.service+" smithers-gateway token issue --scopes "+scopes+" --user-id alice --ttl 12h 2>/dev/null")
 	return strings.TrimSpace(out)
 }
 
@@ -81,12 +84,7 @@ func rootCertificate(t *testing.T, container, path string) string {
 // and does to it what the guide and real life do.
 func TestContainer(t *testing.T) {
 	engine(t)
-	override := "services:\n  gateway:\n    environment: {}\n"
-	if limit := fileLimit(t); limit < wantedFiles {
-		t.Logf("this machine allows %d open files: the composed system gets no more", limit)
-		override = fmt.Sprintf("services:\n  gateway:\n    ulimits:\n      nofile: %d\n", limit)
-	}
-	c := &composed{tool: composeTool(t, override)}
+	c := &composed{project: "smithers-test", service: "gateway", https: 443, tool: composeTool(t, "gateway")}
 	t.Cleanup(func() { c.compose(t, "down --volumes --timeout 60 2>&1") })
 
 	begin := time.Now()
@@ -157,7 +155,7 @@ func testGuide(t *testing.T, c *composed) {
 		require.NoFileExists(t, file)
 		t.Cleanup(func() { _ = os.Remove(file) })
 	}
-	out := shell(t, repository, "set -euo pipefail\n"+strings.Join(blocks(t, "tested: compose"), "\n"), c.environ()[:2]...)
+	out := c.guide(t, strings.Join(blocks(t, "tested: compose"), "\n"))
 	for _, want := range []string{`"runId":"first"`, `"status":"finished"`, "copied /data/smithers.db", "restored /data/smithers.db"} {
 		require.Contains(t, out, want)
 	}

@@ -1,6 +1,7 @@
 package deploytest
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,7 +12,7 @@ import (
 )
 
 func TestDockerfilePinsAGoThatCanBuildIt(t *testing.T) {
-	pinned := goVersion(t)
+	pinned := pinned(t, "GO_VERSION")
 	module, err := os.ReadFile(filepath.Join(repository, "go.mod"))
 	require.NoError(t, err)
 	needed := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindSubmatch(module)
@@ -19,9 +20,26 @@ func TestDockerfilePinsAGoThatCanBuildIt(t *testing.T) {
 	require.NotContains(t, read(t, "Dockerfile"), "latest")
 }
 
-func goVersion(t *testing.T) string {
+// The Bun of the image is the one that the modules of Smithers are tested with.
+func TestDockerfilePinsTheTestedBun(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(repository, "examples", "smithers", "package.json"))
+	require.NoError(t, err)
+	var manifest struct{ Dependencies map[string]string }
+	require.NoError(t, json.Unmarshal(text, &manifest))
+	require.Equal(t, manifest.Dependencies["bun"], pinned(t, "BUN_VERSION"))
+}
+
+// What is built without --target is the image that holds nothing else.
+func TestDockerfileEndsWithTheSlimTarget(t *testing.T) {
+	stages := regexp.MustCompile(`(?m)^FROM .* AS (\S+)$`).FindAllStringSubmatch(read(t, "Dockerfile"), -1)
+	require.NotEmpty(t, stages)
+	require.Equal(t, "gateway", stages[len(stages)-1][1])
+}
+
+// pinned is the version that an ARG of the Dockerfile names.
+func pinned(t *testing.T, arg string) string {
 	t.Helper()
-	m := regexp.MustCompile(`(?m)^ARG GO_VERSION=(\d+\.\d+\.\d+)$`).FindStringSubmatch(read(t, "Dockerfile"))
+	m := regexp.MustCompile(`(?m)^ARG ` + arg + `=(\d+\.\d+\.\d+)$`).FindStringSubmatch(read(t, "Dockerfile"))
 	require.NotNil(t, m)
 	return m[1]
 }

@@ -151,9 +151,15 @@ func freePort(t *testing.T) int {
 }
 
 // composeTool writes a `docker` for the commands of the guide: `docker compose` is
-// whatever Compose there is, with an override for what this machine cannot do.
-func composeTool(t *testing.T, override string) (folder string) {
+// whatever Compose there is, with an override for what this machine cannot do for a
+// service.
+func composeTool(t *testing.T, service string) (folder string) {
 	t.Helper()
+	override := fmt.Sprintf("services:\n  %s:\n    environment: {}\n", service)
+	if limit := fileLimit(t); limit < wantedFiles {
+		t.Logf("this machine allows %d open files: the composed system gets no more", limit)
+		override = fmt.Sprintf("services:\n  %s:\n    ulimits:\n      nofile: %d\n", service, limit)
+	}
 	real := tool(t, "docker")
 	compose := real + " compose"
 	if exec.Command(real, "compose", "version").Run() != nil {
