@@ -182,7 +182,7 @@ func (s Settings) Validate() error {
 		{"max_run_events", int64(s.MaxRunEvents), 100, 1 << 40},
 		{"max_queued_runs", int64(s.MaxQueuedRuns), 1, 10_000_000},
 		{"max_auth_failures", int64(s.MaxAuthFailures), 1, 1_000_000},
-		{"max_vms", int64(s.MaxVMs), 1, 30_000}, // the JavaScript engine holds at most 32,767 host functions a process
+		{"max_vms", int64(s.MaxVMs), 1, 30_000}, // each has memory mappings of its own, and Linux allows a process 65,530
 		{"vm_memory", s.VMMemory, 1 << 20, 1 << 40},
 		{"vm_memory_total", s.VMMemoryTotal, 1 << 20, 1 << 44},
 		{"max_abandoned_vms", int64(s.MaxAbandonedVMs), 1, 10_000},
