@@ -26,6 +26,16 @@ func holds(t *testing.T, path, runID string, events int) bool {
 	return err == nil && n >= events
 }
 
+// runsIn counts the runs in a copy of the database.
+func runsIn(t *testing.T, path string) (n int) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	defer db.Close()
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM gateway_runs").Scan(&n))
+	return n
+}
+
 // follow returns what a client with a number gets up to the end of a run.
 func follow(t *testing.T, p *rig.Process, runID string, after int64) (events []*client.RunEvent, gap *client.Gap) {
 	t.Helper()

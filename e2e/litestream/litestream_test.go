@@ -116,6 +116,7 @@ func TestDiskLostAndRestored(t *testing.T) {
 	fleet := load.NewFleet(s, ledger, token, 1)
 	fleet.Start(4)
 	rig.Wait(t, "load", func() bool { return fleet.Runs() >= 12 })
+	rig.Wait(t, "load in the replica", func() bool { return restore(copied) == nil && runsIn(t, copied) > 1 })
 	kill()
 	require.NoError(t, p.Call(t.Context(), "submitApproval", map[string]any{"runId": "kept", "nodeId": "gate", "approved": true}, nil))
 	p.Status("kept", "finished")
