@@ -23,7 +23,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var errPlanned = errors.New("as planned")
+// patience bounds every wait for something that comes in moments, unless the machine is
+// very busy.
+const patience = time.Minute
 
 // fatal is the part of rapid.T and testing.T that a house needs.
 type fatal interface {
@@ -48,7 +50,6 @@ type house struct {
 
 	mu     sync.Mutex
 	bodies map[string]int // run/node: body calls
-	failed map[string]int // run/node: failures so far
 }
 
 func newHouse(t fatal) *house {
@@ -57,7 +58,7 @@ func newHouse(t fatal) *house {
 		t.Fatalf("%v", err)
 	}
 	c := enginetest.NewClock()
-	return &house{t: t, dir: dir, clock: clock{c}, moves: c, bodies: map[string]int{}, failed: map[string]int{}}
+	return &house{t: t, dir: dir, clock: clock{c}, moves: c, bodies: map[string]int{}}
 }
 
 func (h *house) must(err error) {
@@ -75,21 +76,24 @@ func (h *house) open() *house {
 	h.must(err)
 	h.st, h.fault = st, enginetest.NewStore(st, nil)
 	h.e = engine.New(engine.Options{Store: h.fault, Clock: h.clock, Owner: "test"})
-	h.e.SetWorkflows([]engine.Definition{{Key: "plan", Program: gomachine.New(workflow.Func(h.perform))}})
+	process := &process{h: h, st: st, fault: h.fault}
+	h.e.SetWorkflows([]engine.Definition{{Key: "plan", Program: gomachine.New(workflow.Func(process.perform))}})
 	h.must(h.e.Start(context.Background()))
 	return h
 }
 
 // stop ends the engine in order; crash as a kill does.
 func (h *house) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	h.must(h.e.Stop(ctx))
 	h.must(h.st.Close())
 }
 
 func (h *house) crash() {
+	h.mu.Lock() // not between what a body reads and what it counts
 	h.fault.Kill()
+	h.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // Stop drops everything at once
 	if err := h.e.Stop(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -101,50 +105,6 @@ func (h *house) crash() {
 func (h *house) close() {
 	h.stop()
 	h.must(os.RemoveAll(h.dir))
-}
-
-// perform is the workflow: it does what the plan of its input says.
-func (h *house) perform(ctx workflow.Context) (any, error) {
-	var in struct{ Plan []step }
-	if err := ctx.Bind(&in); err != nil {
-		return nil, err
-	}
-	for i, s := range in.Plan {
-		id := node(i)
-		var err error
-		switch s.Kind {
-		case stepTask:
-			err = ctx.Task(id, h.body(ctx.Info().RunID+"/"+id, s), nil, workflow.Retries(s.Retries, time.Duration(s.Backoff)*time.Millisecond))
-		case stepGate:
-			var d workflow.Decision
-			if d, err = ctx.Approval(id, workflow.Approval{}); err == nil && !d.Approved {
-				return "denied " + id, nil
-			}
-		case stepSignal:
-			err = ctx.Signal(id, nil)
-		case stepSleep:
-			err = ctx.Sleep(id, time.Duration(s.Ms)*time.Millisecond)
-		case stepChild:
-			err = ctx.Child(id, "plan", map[string]any{"Plan": s.Sub}, nil)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return "done", nil
-}
-
-func (h *house) body(key string, s step) workflow.TaskFunc {
-	return func(workflow.Task) (any, error) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.bodies[key]++
-		if s.Fails < 0 || h.failed[key] < s.Fails {
-			h.failed[key]++
-			return nil, errPlanned
-		}
-		return nil, nil
-	}
 }
 
 func (h *house) calls(run, node string) int {
@@ -219,7 +179,7 @@ func (h *house) differ(r *modelRun) string {
 // agree waits until all runs are as the model says.
 func (h *house) agree(m *model) {
 	h.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for _, r := range m.runs {
 		for {
 			difference := h.differ(r)
