@@ -159,7 +159,7 @@ func (h *house) nudge(ids ...string) {
 		if err != nil {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		ctx := h.fault.Life()
 		for _, a := range approvals {
 			_ = h.e.Decide(ctx, Decision{RunID: id, NodeID: a.NodeID, Iteration: a.Iteration, Approved: true, By: Actor{UserID: "alice"}})
 		}
@@ -168,7 +168,6 @@ func (h *house) nudge(ids ...string) {
 				_, _ = h.e.Signal(ctx, Signal{RunID: id, Name: w.Name, CorrelationID: w.CorrelationID})
 			}
 		}
-		cancel()
 	}
 	h.clock.advance(100 * time.Millisecond)
 }
@@ -243,9 +242,7 @@ func TestCrashAtEveryCommit(t *testing.T) {
 		h := newHouse(t, define("main", everything(c)), define("child", childOf(c)))
 		h.open()
 		h.fault.DieAfter(limit)
-		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-		_, err := h.e.Launch(ctx, Launch{Workflow: "main", RunID: "r"})
-		cancel()
+		_, err := h.e.Launch(h.fault.Life(), Launch{Workflow: "main", RunID: "r"})
 		over := h.drive("r")
 		if err != nil {
 			require.True(t, h.fault.Dead())

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -397,9 +396,7 @@ func TestCrashAtEveryCommitOfARewind(t *testing.T) {
 		n := int64(5)
 		was, latest := h.cut(n), h.latest()
 		h.fault.DieAfter(limit)
-		ctx, cancel := context.WithTimeout(bg, 200*time.Millisecond)
-		_, err := h.e.Rewind(ctx, Rewind{RunID: "r", FrameNo: n, By: Actor{UserID: "u"}})
-		cancel()
+		_, err := h.e.Rewind(h.fault.Life(), Rewind{RunID: "r", FrameNo: n, By: Actor{UserID: "u"}})
 		over := h.drive("r")
 		if over && !h.fault.Dead() {
 			require.NoError(t, err)

@@ -81,9 +81,7 @@ func (a *actions) insist(t *rapid.T, do func(ctx context.Context) error) error {
 	if a.cuts < maxCuts && rapid.IntRange(0, 5).Draw(t, "crash in the middle") == 0 {
 		a.cuts++
 		a.h.fault.DieAfter(rapid.IntRange(1, 4).Draw(t, "commits until the crash"))
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
-		_ = do(ctx) // it may have happened or not
-		cancel()
+		_ = do(a.h.fault.Life()) // it may have happened or not
 		a.h.crash()
 		a.h.open()
 	}
