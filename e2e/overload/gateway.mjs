@@ -35,6 +35,6 @@ export function register(gateway) {
   gateway.register("never-ends", async (ctx) => ctx.task("silent", () => new Promise(() => {}), { timeoutMs: 1_000 }));
   gateway.register("never-asks", async () => new Promise(() => {}));
   gateway.register("swallows", async (ctx) => ctx.task("spin", () => { for (;;) { try { for (;;); } catch {} finally { for (;;); } } }));
-  // A built-in function that does not see interrupts: it ends after some seconds by itself.
-  gateway.register("ignores", async (ctx) => ctx.task("spin", () => Array.prototype.indexOf.call({ length: 7e7 }, 1)));
+  // A built-in function that does not see interrupts: it ends by itself, later the larger the size.
+  gateway.register("ignores", async (ctx) => ctx.task("spin", () => Array.prototype.indexOf.call({ length: ctx.input.size }, 1)));
 }

@@ -77,12 +77,44 @@ func TestRunsThatMultiply(t *testing.T) {
 func TestMachinesThatCannotBeStopped(t *testing.T) {
 	h := newHouse(t, "max_abandoned_vms 4")
 	h.beside(func() {
-		h.fails("ignores", 2, "VM_ABANDONED", "ABANDONED", "could not be stopped")
+		// How long the function takes is the machine's affair: grow until it takes too long.
+		for size := 40_000_000; !h.givenUp(size, 2); size *= 2 {
+			require.Less(t, size, 1<<50, "no function was given up")
+		}
 		_, health, err := h.p.Get(t.Context(), "/health")
 		require.NoError(t, err)
 		if h.metric("smithers_gateway_vms_abandoned") > 0 {
 			require.Contains(t, string(health), "could not be stopped")
 		}
+		require.Contains(t, h.p.Log.String(), "does not stop computing and was given up")
 	})
 	h.p.Wait("the functions to end by themselves", func() bool { return h.metric("smithers_gateway_vms_abandoned") == 0 })
+}
+
+// givenUp runs the workflow that ignores interrupts and reports whether all of its runs
+// ended because their machines were given up. Functions that end before that do so
+// in time or too late.
+func (h *house) givenUp(size, runs int) bool {
+	h.t.Helper()
+	id := func(i int) string { return fmt.Sprintf("ignores-%d-%d", size, i) }
+	for i := range runs {
+		h.p.LaunchRun("ignores", id(i), map[string]any{"size": size})
+	}
+	all := true
+	for i := range runs {
+		var run *client.Run
+		h.p.Wait("run "+id(i)+" to end", func() bool {
+			var err error
+			run, err = h.p.Run(h.t.Context(), id(i))
+			return err == nil && run.Ended()
+		})
+		switch text := rig.Text(run.ErrorJSON); {
+		case strings.Contains(text, "WORKFLOW_ABANDONED"):
+		case run.Status == "finished", strings.Contains(text, "WORKFLOW_TIME_LIMIT"):
+			all = false
+		default:
+			h.t.Fatalf("run %s is %s: %s", id(i), run.Status, text)
+		}
+	}
+	return all
 }
