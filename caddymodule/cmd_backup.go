@@ -20,8 +20,8 @@ func backupCommand() caddycmd.Command {
 		Long: `
 Writes a consistent copy of the database to a file, which it replaces. The gateway may
 run or not. With a Smithers process there are two databases, and two files are
-written: the destination and, with .gateway before its extension, the gateway's own. The database is the one of --db, else of SMITHERS_DB_PATH, else
-` + gateway.DefaultDBPath + `.`,
+written: the destination and, with .gateway before its extension, the gateway's own.
+The database is the one of --db, else of SMITHERS_DB_PATH, else ` + gateway.DefaultDBPath + `.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Args = cobra.ExactArgs(1)
 			cmd.Flags().String("db", "", "database `file`")

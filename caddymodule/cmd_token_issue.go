@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/smithersai/caddy-smithers/gateway/tokens"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 func tokenIssueCommand() *cobra.Command {
@@ -49,6 +50,9 @@ func tokenIssue(cmd *cobra.Command, _ []string, asJSON bool) error {
 		return err
 	}
 	scopes, _ := flags.GetString("scopes")
+	for _, hint := range issueHints(tokens.SplitScopes(scopes), ttl, ttlText) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "note:", hint)
+	}
 	role, _ := flags.GetString("role")
 	user, _ := flags.GetString("user-id")
 	action, _ := flags.GetString("action-id")
@@ -79,6 +83,33 @@ func tokenIssue(cmd *cobra.Command, _ []string, asJSON bool) error {
 		return &statusError{code: exitReadOnlyStore, err: fmt.Errorf("%s: %w", issued.StorePath, readOnly.Err)}
 	}
 	return err
+}
+
+// issueHints are about what is allowed and yet seldom meant.
+func issueHints(scopes []string, ttl time.Duration, ttlText string) []string {
+	var hints []string
+	for _, scope := range scopes {
+		if wire.GrantsAnything(scope) {
+			continue
+		}
+		known := []string{wire.GrantAll}
+		for _, m := range wire.Methods() {
+			known = append(known, m.Scope)
+		}
+		hint := fmt.Sprintf("%q allows no method; it only lets its holder decide approvals that are restricted to it", scope)
+		if guess := nearest(scope, known); guess != "" {
+			hint += fmt.Sprintf(" (did you mean %s?)", guess)
+		}
+		hints = append(hints, hint)
+	}
+	if ttl < time.Second {
+		hint := fmt.Sprintf("the token expires after %s", ttl)
+		if strings.Trim(ttlText, "0123456789. ") == "" {
+			hint += fmt.Sprintf(", as a number without a unit counts milliseconds; write --ttl %ss, %sm or %sh", ttlText, ttlText, ttlText)
+		}
+		hints = append(hints, hint)
+	}
+	return hints
 }
 
 func describeIssued(cmd *cobra.Command, issued issuedJSON) error {

@@ -8,17 +8,22 @@ import (
 // unknownWord is the message for a word that no smithers block may contain.
 func unknownWord(word string) string {
 	allowed := allowedWords()
+	guess := ""
+	if best := nearest(word, allowed); best != "" {
+		guess = fmt.Sprintf(" (did you mean %s?)", best)
+	}
+	return fmt.Sprintf("smithers: unknown setting %q%s; allowed are %s", word, guess, strings.Join(allowed, ", "))
+}
+
+// nearest is the candidate at most two edits away from word, "" if there is none.
+func nearest(word string, candidates []string) string {
 	best, distance := "", 3
-	for _, candidate := range allowed {
+	for _, candidate := range candidates {
 		if n := editDistance(word, candidate); n < distance {
 			best, distance = candidate, n
 		}
 	}
-	guess := ""
-	if best != "" {
-		guess = fmt.Sprintf(" (did you mean %s?)", best)
-	}
-	return fmt.Sprintf("smithers: unknown setting %q%s; allowed are %s", word, guess, strings.Join(allowed, ", "))
+	return best
 }
 
 // editDistance is the number of bytes to insert, delete or replace to make a into b.

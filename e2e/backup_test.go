@@ -57,6 +57,21 @@ func TestBackupAndRestore(t *testing.T) {
 	require.FileExists(t, s.path("smithers.db.before-restore"))
 }
 
+// The help and the version are the gateway's, not plain Caddy's.
+func TestHelpAndVersionNameTheGateway(t *testing.T) {
+	s := newSite(t)
+	out, errOut, code := s.cli("--help")
+	require.Zero(t, code, errOut)
+	require.Contains(t, out, "durable agent workflows")
+	out, errOut, code = s.cli("runs", "list", "--help")
+	require.Zero(t, code, errOut)
+	require.Contains(t, out, "smithers-gateway runs list")
+	require.NotContains(t, out, "caddy runs")
+	out, _, code = s.cli("version")
+	require.Zero(t, code)
+	require.Regexp(t, `^\d+\.\d+\.\d+\S* v2\.`, out)
+}
+
 func TestModuleCheck(t *testing.T) {
 	s := newSite(t)
 	out, errOut, code := s.cli("module", "check", s.module)

@@ -24,7 +24,8 @@ const buildTags = "nobadger,nomysql,nopgx"
 // building, so that they share one build cache. -v names each package that had to
 // be compiled, which is what progress counts.
 func buildFlags(version string) []string {
-	ldflags := "-s -w"
+	// The help then speaks of the command that was typed; see caddymodule.About.
+	ldflags := "-s -w -X github.com/caddyserver/caddy/v2.CustomBinaryName=smithers-gateway"
 	if version != "" {
 		ldflags += " -X " + modulePath + "/gateway.Version=" + version
 	}

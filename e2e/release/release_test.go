@@ -109,6 +109,7 @@ func unpack(t *testing.T, path, folder string, modified int64) string {
 // checkBinary: it runs, bears the version, and names no folder of this machine.
 func checkBinary(t *testing.T, binary, root string) {
 	require.Contains(t, run(t, "", binary, "list-modules"), "http.handlers.smithers")
+	require.Contains(t, run(t, "", binary, "version"), version+" v2.")
 	data, err := os.ReadFile(binary)
 	require.NoError(t, err)
 	require.True(t, bytes.Contains(data, []byte(version)), "the version")

@@ -155,3 +155,12 @@ func TestRowsSendNullAndAbsence(t *testing.T) {
 		encode(HelloAuth{SessionToken: "s", Role: "operator"}))
 	require.Equal(t, `{"streamId":"s","runId":"r","afterSeq":null,"currentSeq":3}`, encode(StreamOpened{StreamID: "s", RunID: "r", CurrentSeq: 3}))
 }
+
+func TestGrantsAnything(t *testing.T) {
+	for _, entry := range []string{"*", "admin", "read", " run:read ", "getRun", "runs.*"} {
+		require.True(t, GrantsAnything(entry), entry)
+	}
+	for _, entry := range []string{"", "run:reed", "finance", "getRunn", "nothing.*", ".*"} {
+		require.False(t, GrantsAnything(entry), entry)
+	}
+}

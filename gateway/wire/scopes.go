@@ -133,6 +133,20 @@ func GrantsMethod(granted []string, nameAsSent string) bool {
 	return false
 }
 
+// GrantsAnything reports whether an entry of a grant lets its holder call any method.
+// One that does not may still be what an approval is restricted to (see Holds).
+func GrantsAnything(entry string) bool {
+	if _, ok := implied[strings.TrimSpace(entry)]; ok {
+		return true
+	}
+	for name := range methodByName {
+		if GrantsMethod([]string{entry}, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // MissingScope is the answer to a caller who lacks a scope. Method is the name as
 // sent.
 func MissingScope(scope, method string) *Error {

@@ -8,9 +8,10 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/smithersai/caddy-smithers/caddymodule"
+	"github.com/smithersai/caddy-smithers/caddymodule"
 )
 
 func main() {
+	caddymodule.NameBinary()
 	caddycmd.Main()
 }
