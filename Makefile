@@ -35,7 +35,7 @@ overload: ## attacks at full size: 10,000 half-open upgrades, floods, hostile wo
 soak: ## an hour that cuts every client each 30 seconds; writes docs/soak.svg
 	@sh .ci/test soak
 
-lint: ## gofmt, vet, staticcheck, go mod tidy, import order, govulncheck
+lint: ## gofmt, vet, staticcheck, go mod tidy, actionlint, import order, govulncheck
 	@sh .ci/lint
 
 fmt: ## format all Go code
