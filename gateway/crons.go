@@ -10,7 +10,7 @@ import (
 
 func (r *running) openCrons() {
 	r.crons = cron.New(cron.Options{
-		Store: r.store, Engine: r.engine, Logger: r.logger.Named("cron"),
+		Store: r.store, Engine: r.engine, Logger: r.logger.Named("cron"), Tracer: &r.g.tracer,
 		Triggered: func(workflow string, err error) {
 			outcome := "launched"
 			if err != nil {

@@ -30,7 +30,7 @@ func (h *handler) serveWebhook(w http.ResponseWriter, r *http.Request, run *runn
 			return
 		}
 	}
-	receiver := webhook.Receiver{Engine: run.engine, Metrics: webhookMetrics{run.metrics}, Logger: run.logger.Named("webhook")}
+	receiver := webhook.Receiver{Engine: run.engine, Metrics: webhookMetrics{run.metrics}, Logger: run.logger.Named("webhook"), Tracer: &h.g.tracer}
 	answer, failure := receiver.Receive(ctx, webhook.Request{
 		Workflow: key, Header: r.Header, Remote: remoteHost(r),
 		Body: func() ([]byte, *wire.Error) { return h.body(w, r) },
@@ -54,6 +54,8 @@ func (h *handler) forwardWebhook(ctx context.Context, w http.ResponseWriter, r *
 		return false
 	}
 	m := webhookMetrics{run.metrics}
+	ctx, span := h.g.tracer.Delivery(ctx, key)
+	defer span.End()
 	var answer *upstream.Delivered
 	if err == nil {
 		m.Received(key)
@@ -70,6 +72,7 @@ func (h *handler) forwardWebhook(ctx context.Context, w http.ResponseWriter, r *
 		if !errors.As(err, &failure) {
 			failure = wire.Errorf(wire.CodeUnavailable, "The delivery could not be handed on.")
 		}
+		span.Failed(failure.Code, failure.Message, true)
 		run.metrics.failed("webhook", "http", "", failure.Code)
 		if wire.Retryable(failure.Code) {
 			w.Header().Set("Retry-After", "1")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -36,8 +37,9 @@ type Storage interface {
 type Options struct {
 	Store  Storage
 	Engine Launcher
-	Clock  engine.Clock // nil: the real one
-	Logger *zap.Logger  // nil: none
+	Clock  engine.Clock    // nil: the real one
+	Logger *zap.Logger     // nil: none
+	Tracer *tracing.Tracer // makes the spans of ticks; nil: none
 	// Triggered is told of every tick, with the error that kept it from launching; may
 	// be nil.
 	Triggered func(workflow string, err error)

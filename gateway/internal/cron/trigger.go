@@ -22,6 +22,8 @@ const sourceCron = "cron"
 // trigger launches the run of a due schedule. An error means that the storage or the
 // engine is away, so that the tick is still to come.
 func (s *Scheduler) trigger(ctx context.Context, c *store.Cron) error {
+	ctx, span := s.opts.Tracer.Tick(ctx, c.WorkflowKey, c.CronID)
+	defer span.End()
 	_, err := s.opts.Engine.Launch(ctx, engine.Launch{
 		Workflow: c.WorkflowKey, Input: json.RawMessage("{}"), Source: sourceCron, CronID: c.CronID,
 		By: program.Auth{TriggeredBy: "cron:gateway", Role: "system", Scopes: []string{wire.GrantAll}},
@@ -42,6 +44,13 @@ func (s *Scheduler) trigger(ctx context.Context, c *store.Cron) error {
 		},
 	})
 	var refused *wire.Error
+	if err != nil && !errors.Is(err, errTaken) {
+		code := wire.CodeServerError
+		if errors.As(err, &refused) {
+			code = refused.Code
+		}
+		span.Failed(code, err.Error(), true)
+	}
 	switch {
 	case err == nil:
 		s.told(c.WorkflowKey, nil)

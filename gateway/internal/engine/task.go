@@ -91,7 +91,7 @@ func (r *run) attempt(n *node, number int) {
 	}
 	r.tickAt(n.attemptDue(), true)
 	r.traceAttempt(n)
-	turn, err := r.machine.Attempt(program.Attempt{Ref: n.ref, Number: number, IdempotencyKey: r.idempotencyKey(n)})
+	turn, err := r.machine.Attempt(program.Attempt{Ref: n.ref, Number: number, IdempotencyKey: r.idempotencyKey(n), Traceparent: n.span.Traceparent()})
 	r.take(turn, err)
 }
 

@@ -78,6 +78,7 @@ type driver struct {
 
 	// answer overrides how a request is settled; handled=false leaves it to the driver.
 	answer func(r *program.Request) (value any, err *program.Failure, handled bool)
+	traced func(attempt int) (traceparent string) // nil: not traced
 
 	requests []program.Request
 	byRef    map[int64]*program.Request
@@ -232,7 +233,11 @@ func (d *driver) attempt(ref int64) {
 	d.running++
 	r := d.byRef[ref]
 	d.queue = append(d.queue, func() (program.Turn, error) {
-		return d.machine.Attempt(program.Attempt{Ref: ref, Number: n, IdempotencyKey: fmt.Sprintf("run-1/%s/%d", r.Key.NodeID, r.Key.Iteration)})
+		a := program.Attempt{Ref: ref, Number: n, IdempotencyKey: fmt.Sprintf("run-1/%s/%d", r.Key.NodeID, r.Key.Iteration)}
+		if d.traced != nil {
+			a.Traceparent = d.traced(n)
+		}
+		return d.machine.Attempt(a)
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 )
 
 // maxResponse bounds the body that fetch reads; it has to fit the VM's memory.
@@ -50,7 +51,8 @@ func newHTTPClient(allow *fetchList) *http.Client {
 
 var errRedirect = errors.New("unexpected redirect")
 
-// fetch does one HTTP exchange. Cancelling ctx ends it.
+// fetch does one HTTP exchange. Cancelling ctx ends it; its span, if it has one, is told
+// to the server unless the workflow has set the header itself.
 func (h *Host) fetch(ctx context.Context, _ attemptID, request []byte) (any, error) {
 	var r fetchRequest
 	if err := json.Unmarshal(request, &r); err != nil {
@@ -131,6 +133,9 @@ func (r *fetchRequest) build(ctx context.Context) (*http.Request, error) {
 			continue
 		}
 		hr.Header.Add(kv[0], kv[1])
+	}
+	if parent := tracing.Traceparent(ctx); parent != "" && hr.Header.Get(tracing.Header) == "" {
+		hr.Header.Set(tracing.Header, parent)
 	}
 	if hr.Header.Get("User-Agent") == "" {
 		hr.Header.Set("User-Agent", "Smithers-Gateway")

@@ -94,6 +94,7 @@ func (m *machine) Settle(s program.Settlement) (program.Turn, error) {
 }
 
 func (m *machine) Attempt(a program.Attempt) (program.Turn, error) {
+	m.operations.trace(attemptID{int(a.Ref), a.Number}, a.Traceparent)
 	return m.run("attempt", a.Ref, a.Number, a.IdempotencyKey)
 }
 

@@ -27,6 +27,7 @@ func (m *machine) hostCall(op string, args []any) (any, error) {
 		m.add(program.CancelBlock{BlockID: argText(args, 0)})
 	case "end":
 		m.add(m.attemptEnd(args))
+		m.operations.untrace(attemptID{argInt(args, 0), argInt(args, 1)})
 	case "output":
 		text := argText(args, 3)
 		m.say(program.Output{Ref: int64(argInt(args, 0)), Number: argInt(args, 1), Stream: argText(args, 2), Text: text}, len(text))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 )
 
 // Bounds of the host operations of one machine: those that have not ended, timers
@@ -23,7 +24,34 @@ var errOperations = fmt.Errorf("at most %d timers, fetches and programs of a run
 type operations struct {
 	mu      sync.Mutex
 	running map[int]*operation
+	parents map[attemptID]string // traceparents of the running attempts that are traced
 	atWork  chan struct{}
+}
+
+// trace has what the attempt starts from now on belong to its span.
+func (o *operations) trace(by attemptID, traceparent string) {
+	if traceparent == "" {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.parents == nil {
+		o.parents = map[attemptID]string{}
+	}
+	o.parents[by] = traceparent
+}
+
+// traced returns ctx with the span of the attempt, if it has one.
+func (o *operations) traced(ctx context.Context, by attemptID) context.Context {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return tracing.With(ctx, o.parents[by])
+}
+
+func (o *operations) untrace(by attemptID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.parents, by)
 }
 
 // add notes an operation that begins.
@@ -165,7 +193,7 @@ type attemptID struct{ ref, number int }
 // attempt's reference and number, and JSON.
 func (m *machine) begin(args []any, do func(ctx context.Context, by attemptID, request []byte) (any, error)) error {
 	id, by, request := argInt(args, 0), attemptID{argInt(args, 1), argInt(args, 2)}, argJSON(args, 3)
-	ctx, cancel := context.WithCancel(m.ctx)
+	ctx, cancel := context.WithCancel(m.operations.traced(m.ctx, by))
 	if err := m.operations.add(id, &operation{ref: by.ref, number: by.number, cancel: cancel}); err != nil {
 		cancel()
 		return err

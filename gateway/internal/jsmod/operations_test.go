@@ -10,6 +10,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A server that fetch calls learns of the span of the attempt, of no other, and only
+// where there is one; a workflow's own header counts more.
+func TestFetchTellsItsSpan(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.Header.Get("traceparent")) }))
+	defer server.Close()
+	parent := func(attempt int) string {
+		return fmt.Sprintf("00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333%d-01", attempt)
+	}
+	code := fmt.Sprintf(`const get = (init) => fetch(%q, init).then((r) => r.text());
+		return await ctx.task('a', async ({ attempt }) => {
+			const seen = [await get(), await get({ headers: { Traceparent: 'mine' } })];
+			if (attempt === 1) throw new Error(seen[0]);
+			return seen;
+		}, { retries: 1 });`, server.URL)
+	traced := runModule(t, testHost(t, HostOptions{}), code, func(d *driver) { d.traced = parent })
+	require.Equal(t, []any{parent(2), "mine"}, traced.result())
+	require.Empty(t, traced.machine.(*machine).operations.parents, "attempts that are over are forgotten")
+	require.Equal(t, []any{"", "mine"}, runModule(t, testHost(t, HostOptions{}), code).result())
+}
+
 // Responses that a workflow has not taken yet are bounded like the fetches under way:
 // what has ended keeps its place until it is delivered.
 func TestFetchesWaitForDelivery(t *testing.T) {

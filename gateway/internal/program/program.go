@@ -294,6 +294,7 @@ type Attempt struct {
 	Ref            int64
 	Number         int    // from 1
 	IdempotencyKey string // "<run>/<node>/<iteration>": the same for every attempt
+	Traceparent    string // of the attempt's span, as the W3C's header has it; "": not traced
 }
 
 // Auth is who launched the run, as ctx.auth shows it.

@@ -7,10 +7,23 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
+// Header is the name of the W3C's header that carries what Traceparent writes.
+const Header = "Traceparent"
+
 // Traceparent writes the span of ctx as the W3C's header of that name has it; "" for
 // none. A run stores it, so that it finds its launch after any number of restarts.
-func Traceparent(ctx context.Context) string {
-	c := trace.SpanContextFromContext(ctx)
+func Traceparent(ctx context.Context) string { return written(trace.SpanContextFromContext(ctx)) }
+
+// With returns ctx with the span that Traceparent wrote as its span, for what is to be
+// called next; ctx itself for "" and what is no such text.
+func With(ctx context.Context, traceparent string) context.Context {
+	if c, ok := parse(traceparent); ok {
+		return trace.ContextWithRemoteSpanContext(ctx, c)
+	}
+	return ctx
+}
+
+func written(c trace.SpanContext) string {
 	if !c.IsValid() {
 		return ""
 	}

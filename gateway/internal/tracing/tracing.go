@@ -65,6 +65,30 @@ func (t *Tracer) Call(ctx context.Context, method, transport string) (context.Co
 	return ctx, Span{span}
 }
 
+// Delivery begins the span of a webhook's delivery, if its request is traced.
+func (t *Tracer) Delivery(ctx context.Context, workflow string) (context.Context, Span) {
+	if t == nil {
+		return ctx, Span{}
+	}
+	parent := trace.SpanFromContext(ctx)
+	if !parent.SpanContext().IsValid() {
+		return ctx, Span{}
+	}
+	ctx, span := t.from(parent.TracerProvider()).Start(ctx, "webhook "+workflow,
+		trace.WithAttributes(attribute.String("smithers.workflow", workflow)))
+	return ctx, Span{span}
+}
+
+// Tick begins the span of a schedule's launch, a trace of its own: there is no request.
+func (t *Tracer) Tick(ctx context.Context, workflow, cronID string) (context.Context, Span) {
+	if !t.Active() {
+		return ctx, Span{}
+	}
+	ctx, span := t.latest.Load().tracer.Start(ctx, "cron "+workflow, trace.WithNewRoot(),
+		trace.WithAttributes(attribute.String("smithers.workflow", workflow), attribute.String("smithers.cron_id", cronID)))
+	return ctx, Span{span}
+}
+
 // from remembers the provider for runs.
 func (t *Tracer) from(p trace.TracerProvider) trace.Tracer {
 	if known := t.latest.Load(); known != nil && known.provider == p {
@@ -111,6 +135,14 @@ func Task(run context.Context, w Work, node string, iteration, attempt int) Span
 		attribute.String("smithers.run_id", w.RunID), attribute.String("smithers.workflow", w.Workflow), attribute.String("smithers.node", node),
 		attribute.Int("smithers.iteration", iteration), attribute.Int("smithers.attempt", attempt)))
 	return Span{span}
+}
+
+// Traceparent writes the span as Traceparent does; "" for none.
+func (s Span) Traceparent() string {
+	if s.span == nil {
+		return ""
+	}
+	return written(s.span.SpanContext())
 }
 
 // Active reports whether runs are traced.

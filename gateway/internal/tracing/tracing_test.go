@@ -74,6 +74,54 @@ func TestRunIsLinkedToItsLaunchAndHoldsItsTasks(t *testing.T) {
 	require.Equal(t, all[0].SpanContext.SpanID(), all[2].Links[0].SpanContext.SpanID())
 }
 
+func TestDeliveryIsChildOfItsRequest(t *testing.T) {
+	var tracer Tracer
+	none, span := tracer.Delivery(t.Context(), "hook")
+	require.Empty(t, Traceparent(none), "a request that is not traced")
+	span.End()
+	ctx, request, spans := recorded(t)
+	_, span = tracer.Delivery(ctx, "hook")
+	span.End()
+	got := spans.GetSpans()[0]
+	require.Equal(t, "webhook hook", got.Name)
+	require.Equal(t, request.SpanContext().SpanID(), got.Parent.SpanID())
+	require.True(t, tracer.Active(), "the run that it launches is traced")
+}
+
+func TestTickIsATraceOfItsOwn(t *testing.T) {
+	var tracer Tracer
+	none, _ := tracer.Tick(t.Context(), "w", "c")
+	require.Empty(t, Traceparent(none), "nothing is known of a provider yet")
+	ctx, _, spans := recorded(t)
+	_, call := tracer.Call(ctx, "listRuns", "http")
+	call.End()
+	inner, tick := tracer.Tick(t.Context(), "w", "c")
+	require.NotEmpty(t, Traceparent(inner))
+	tick.End()
+	got := spans.GetSpans()[1]
+	require.Equal(t, "cron w", got.Name)
+	require.False(t, got.Parent.IsValid())
+	require.Contains(t, got.Attributes, attribute.String("smithers.cron_id", "c"))
+}
+
+// What an attempt calls is below its span, also in another process.
+func TestTraceparentLeadsBack(t *testing.T) {
+	ctx, _, spans := recorded(t)
+	var tracer Tracer
+	_, call := tracer.Call(ctx, "launchRun", "http")
+	call.End()
+	run, span := tracer.Run(Work{RunID: "r", Workflow: "w"})
+	task := Task(run, Work{RunID: "r", Workflow: "w"}, "n", 0, 1)
+	called := With(t.Context(), task.Traceparent())
+	require.Equal(t, task.Traceparent(), Traceparent(called))
+	task.End()
+	span.End()
+	require.Equal(t, spans.GetSpans()[1].SpanContext.SpanID(), trace.SpanContextFromContext(called).SpanID())
+	require.Equal(t, t.Context(), With(t.Context(), ""))
+	require.Equal(t, t.Context(), With(t.Context(), "00-0-0-01"))
+	require.Empty(t, Span{}.Traceparent())
+}
+
 func TestUnsampledLaunchLeavesItsRunUntraced(t *testing.T) {
 	ctx, _, _ := recorded(t, sdk.WithSampler(sdk.NeverSample()))
 	var tracer Tracer
@@ -103,6 +151,13 @@ func TestOffCostsNoMemory(t *testing.T) {
 	for name, tracer := range map[string]*Tracer{"nil": nil, "idle": new(Tracer)} {
 		ctx := t.Context()
 		require.Zero(t, testing.AllocsPerRun(100, func() { off(ctx, tracer) }), name)
+		require.Zero(t, testing.AllocsPerRun(100, func() {
+			_, hook := tracer.Delivery(ctx, "w")
+			hook.End()
+			_, tick := tracer.Tick(ctx, "w", "c")
+			tick.End()
+			_ = With(ctx, "")
+		}), name)
 	}
 }
 
@@ -116,6 +171,7 @@ func off(ctx context.Context, tracer *Tracer) {
 	}
 	var untraced context.Context // what Run returns
 	task := Task(untraced, Work{}, "n", 0, 1)
+	_ = task.Traceparent()
 	task.Status("finished")
 	task.End()
 }

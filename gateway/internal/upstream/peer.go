@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -115,6 +116,9 @@ func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body
 	}
 	if body != nil && req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if parent := tracing.Traceparent(ctx); parent != "" {
+		req.Header.Set(tracing.Header, parent)
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {

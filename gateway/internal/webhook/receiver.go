@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -40,8 +41,9 @@ type Metrics interface {
 // Receiver takes deliveries. Safe for concurrent use.
 type Receiver struct {
 	Engine  Engine
-	Metrics Metrics     // nil: none
-	Logger  *zap.Logger // nil: none
+	Metrics Metrics         // nil: none
+	Logger  *zap.Logger     // nil: none
+	Tracer  *tracing.Tracer // makes the spans of deliveries; nil: none
 }
 
 // Request is a delivery as it came.
@@ -62,6 +64,8 @@ func (r *Receiver) Receive(ctx context.Context, q Request) (json.RawMessage, *wi
 	if r.Metrics != nil {
 		r.Metrics.Received(label)
 	}
+	ctx, span := r.Tracer.Delivery(ctx, label)
+	defer span.End()
 	answer, err := r.receive(ctx, q)
 	if err == nil {
 		return answer, nil
@@ -76,6 +80,7 @@ func (r *Receiver) Receive(ctx context.Context, q Request) (json.RawMessage, *wi
 	if r.Metrics != nil {
 		r.Metrics.Rejected(label, failure.Code)
 	}
+	span.Failed(failure.Code, failure.Message, !ok || failure.Code == wire.CodeServerError || failure.Code == wire.CodeUnavailable)
 	return nil, failure
 }
 

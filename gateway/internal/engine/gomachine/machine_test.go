@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/workflow"
 )
 
@@ -180,6 +181,19 @@ func TestAttempts(t *testing.T) {
 	close(stubborn)
 	_, err = d.Attempt(program.Attempt{Ref: 77})
 	require.Error(t, err)
+}
+
+// What a task calls with its context belongs to the attempt's span.
+func TestAttemptsCarryTheirSpan(t *testing.T) {
+	d, turn := start(t, func(ctx wf) (any, error) {
+		return nil, ctx.Task("t", func(t workflow.Task) (any, error) { return tracing.Traceparent(t), nil }, nil)
+	})
+	ref := turn.Ops[0].(program.Request).Ref
+	for n, parent := range []string{"", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"} {
+		_, err := d.Attempt(program.Attempt{Ref: ref, Number: n + 1, Traceparent: parent})
+		require.NoError(t, err)
+		require.JSONEq(t, `"`+parent+`"`, string((<-d.posts).(program.AttemptEnd).Value))
+	}
 }
 
 func TestParallelCancels(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/workflow"
 )
 
@@ -54,7 +55,7 @@ type task struct {
 }
 
 func (m *machine) startAttempt(a program.Attempt, body workflow.TaskFunc) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(tracing.With(context.Background(), a.Traceparent))
 	m.attempts[attemptKey{a.Ref, a.Number}] = &attempt{cancel: cancel}
 	t := &task{Context: ctx, m: m, a: a}
 	go t.run(body)
