@@ -11,13 +11,14 @@ import (
 	"time"
 )
 
-// StartTool starts one of the small programs below this folder: "centrifuge", "gorilla".
-func StartTool(ctx context.Context, binaries, name string) (*Process, error) {
+// StartTool starts one of the small programs below this folder, "centrifuge" or
+// "gorilla", with its flags.
+func StartTool(ctx context.Context, binaries, name string, flags ...string) (*Process, error) {
 	dir, err := os.MkdirTemp("", "smithers-bench-")
 	if err != nil {
 		return nil, err
 	}
-	return start(ctx, spec{name: name, dir: dir, argv: []string{filepath.Join(binaries, name)}, ready: "/health"})
+	return start(ctx, spec{name: name, dir: dir, argv: append([]string{filepath.Join(binaries, name)}, flags...), ready: "/health"})
 }
 
 // Commits is the program that commits one row at a time beside a load.

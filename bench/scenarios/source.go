@@ -106,8 +106,6 @@ func toolSource(p *peers.Process) *source {
 	if p.Name == "centrifuge" {
 		s.stream = client.Publications
 		s.open = func(ctx context.Context, i int) (*client.Socket, error) { return openChannel(ctx, dialer, i) }
-	} else {
-		s.who = "limit"
 	}
 	s.emit = func(ctx context.Context, b burst) error {
 		return p.Post(ctx, fmt.Sprintf("/emit?lines=%d&bytes=%d", b.lines, b.bytes))

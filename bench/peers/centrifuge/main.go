@@ -2,11 +2,15 @@
 // history and recovery, JSON protocol, no compression, defaults otherwise, but for
 // queues that take a whole burst, since its clients are cut off when theirs is full.
 //
+// With -write-delay it batches as its documentation advises for many messages to each
+// client, and then without its limit of messages in a frame.
+//
 //	POST /emit?lines=N&bytes=B
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -27,19 +31,25 @@ const (
 )
 
 func main() {
-	if err := serve(); err != nil {
+	writeDelay := flag.Duration("write-delay", 0, "collect messages to a client for so `long`")
+	flag.Parse()
+	if err := serve(*writeDelay); err != nil {
 		fmt.Fprintln(os.Stderr, "centrifuge:", err)
 		os.Exit(1)
 	}
 }
 
-func serve() error {
+func serve(writeDelay time.Duration) error {
 	node, err := centrifuge.New(centrifuge.Config{ClientQueueMaxSize: queueBytes})
 	if err != nil {
 		return err
 	}
 	node.OnConnecting(func(context.Context, centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
-		return centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{UserID: "bench"}}, nil
+		reply := centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{UserID: "bench"}, WriteDelay: writeDelay}
+		if writeDelay > 0 {
+			reply.MaxMessagesInFrame = -1
+		}
+		return reply, nil
 	})
 	node.OnConnect(func(c *centrifuge.Client) {
 		c.OnSubscribe(func(_ centrifuge.SubscribeEvent, done centrifuge.SubscribeCallback) {
