@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 )
@@ -25,6 +26,10 @@ type Client struct {
 	Token string       // "": none is sent
 	HTTP  *http.Client // nil: http.DefaultClient
 	TLS   *tls.Config  // of sockets to an https base; nil: what the system trusts
+	// Connect opens the connections of sockets; nil: to the host of Base. Header is sent
+	// with their upgrade.
+	Connect func(context.Context) (net.Conn, error)
+	Header  http.Header
 }
 
 // Error is an error answer of the gateway.

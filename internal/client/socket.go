@@ -67,12 +67,22 @@ func (c *Client) Dial(ctx context.Context, o DialOptions) (*Socket, error) {
 	}
 	// A transport of its own: the connection can be cut without a closing handshake.
 	transport := &http.Transport{TLSClientConfig: c.TLS, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		var conn net.Conn
+		var err error
+		if c.Connect != nil {
+			conn, err = c.Connect(ctx)
+		} else {
+			conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+		}
 		s.tcp = conn
 		return conn, err
 	}}
+	header := c.Header.Clone()
+	if o.Header != nil {
+		header = o.Header
+	}
 	conn, resp, err := websocket.Dial(ctx, c.socketURL(), &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: o.Header,
+		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: header,
 	})
 	if err != nil {
 		if resp != nil {

@@ -68,6 +68,7 @@ var timed = map[string]string{
 	"gateway/internal/store/committer.go":  "TestProbesBackOff",
 
 	"gateway/internal/upstream/await.go":                  "TestSeenIsBounded",
+	"gateway/internal/upstream/feed.go":                   "TestFeedIsLookedAfter",
 	"gateway/internal/upstream/reader.go":                 "TestReadIsBounded TestQuietEventsFollowSoon",
 	"gateway/internal/upstream/sweep.go":                  "TestSweepFindsWhatNobodyTells",
 	"gateway/internal/upstream/target.go":                 "TestProbesBackOff",

@@ -161,25 +161,26 @@ func knownStatus(s string) bool {
 	return false
 }
 
-// pushedRun reads which run a frame of the upstream's socket is about; "" for frames
-// about none.
-func pushedRun(frame []byte) (runID, connected string) {
+// pushedRun reads which run a frame of the upstream's socket is about and which event
+// of it; "" for frames about none.
+func pushedRun(frame []byte) (runID, event, connected string) {
 	var f struct {
 		Type    string `json:"type"`
 		ID      string `json:"id"`
 		OK      bool   `json:"ok"`
+		Event   string `json:"event"`
 		Payload struct {
 			RunID string `json:"runId"`
 		} `json:"payload"`
 	}
 	if json.Unmarshal(frame, &f) != nil {
-		return "", ""
+		return "", "", ""
 	}
 	if f.Type == "res" && f.OK {
-		return "", f.ID
+		return "", "", f.ID
 	}
 	if f.Type != "event" || len(f.Payload.RunID) > maxID {
-		return "", ""
+		return "", "", ""
 	}
-	return f.Payload.RunID, ""
+	return f.Payload.RunID, f.Event, ""
 }

@@ -31,7 +31,8 @@ func FuzzDecodeFrame(f *testing.F) {
 			require.NoError(t, err)
 		}
 		_, _, _ = decodeEnvelope(body)
-		_, _ = pushedRun(body)
+		_, _, _ = pushedRun(body)
+		_, _, _ = decodeHanded(body)
 	})
 }
 

@@ -54,6 +54,7 @@ type Federation struct {
 	asked   time.Time            // for a key that nobody had
 
 	queue   queue
+	handed  handed
 	hidden  sync.Map     // run id → struct{}: has the id of a run of ours
 	pending sync.Map     // run id → struct{}: launches under way
 	merged  atomic.Int64 // events, for health
@@ -65,6 +66,7 @@ type attached struct {
 	*peer
 	stop context.CancelFunc
 	done chan struct{}
+	fed  atomic.Bool // what happens in it is handed over by itself
 }
 
 // New makes a federation without a source.

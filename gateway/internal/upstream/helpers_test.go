@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -28,13 +29,27 @@ type site struct {
 	fake   *upstreamtest.Fake
 	remote *upstream.Remote
 	own    map[string]string
+	hands  bool // the upstream hands rows over
 
 	mu     sync.Mutex
 	pushed []*store.Event // as the event log gets them
 }
 
-func newSite(t *testing.T, workflows ...string) *site {
-	s := &site{t: t, path: filepath.Join(t.TempDir(), "gateway.db"), fake: upstreamtest.New(t, workflows...)}
+func newSite(t *testing.T, workflows ...string) *site { return newSiteOf(t, false, workflows) }
+
+// bothWays runs a test with an upstream that is asked for its rows, and with one that
+// hands them over.
+func bothWays(t *testing.T, test func(t *testing.T, s *site), workflows ...string) {
+	for name, hands := range map[string]bool{"asked": false, "handing over": true} {
+		t.Run(name, func(t *testing.T) { test(t, newSiteOf(t, hands, workflows)) })
+	}
+}
+
+func newSiteOf(t *testing.T, hands bool, workflows []string) *site {
+	s := &site{t: t, hands: hands, path: filepath.Join(t.TempDir(), "gateway.db"), fake: upstreamtest.New(t, workflows...)}
+	if hands {
+		s.fake.HandOver()
+	}
 	s.open()
 	t.Cleanup(func() { s.close() })
 	return s
@@ -57,8 +72,23 @@ func (s *site) open() {
 	s.remote, err = upstream.Dial(upstream.Target{URL: s.fake.URL()})
 	require.NoError(s.t, err)
 	s.ready()
-	require.NoError(s.t, s.fed.Use(s.t.Context(), s.remote, nil))
+	require.NoError(s.t, s.fed.Use(s.t.Context(), s.source(), nil))
 }
+
+func (s *site) source() source.Source {
+	if s.hands {
+		return feeder{s.remote, s.fake}
+	}
+	return s.remote
+}
+
+// feeder is an upstream that hands rows over.
+type feeder struct {
+	*upstream.Remote
+	fake *upstreamtest.Fake
+}
+
+func (f feeder) Feed(ctx context.Context) (net.Conn, error) { return f.fake.Feed(ctx) }
 
 func (s *site) close() {
 	if s.store == nil {

@@ -94,7 +94,7 @@ func (f *Federation) Launch(ctx context.Context, l Launch) (Launched, error) {
 	if err != nil {
 		return Launched{}, errors.Join(err, f.forget(context.WithoutCancel(ctx), l.RunID))
 	}
-	f.Wake(l.RunID)
+	f.nudge(a, l.RunID, func(at *store.UpstreamRun) bool { return at.NextSeq > 0 })
 	return Launched{RunID: l.RunID, System: w.System}, nil
 }
 

@@ -14,8 +14,9 @@ import (
 )
 
 // Every event is merged once, under its pushed name, whatever the socket says.
-func TestEventsOnce(t *testing.T) {
-	s := newSite(t, "deploy")
+func TestEventsOnce(t *testing.T) { bothWays(t, eventsOnce, "deploy") }
+
+func eventsOnce(t *testing.T, s *site) {
 	s.fake.Fail(upstreamtest.Faults{Twice: true})
 	s.launch("deploy", "r")
 	s.fake.Event("r", "RunStarted")
@@ -57,14 +58,15 @@ func TestEventsOnce(t *testing.T) {
 
 // Nothing is lost or repeated while connections, sockets, processes of either side and
 // pushes come and go at random.
-func TestMergeUnderFaults(t *testing.T) {
-	s := newSite(t, "deploy")
+func TestMergeUnderFaults(t *testing.T) { bothWays(t, mergeUnderFaults, "deploy") }
+
+func mergeUnderFaults(t *testing.T, s *site) {
 	s.launch("deploy", "r")
 	random := rand.New(rand.NewPCG(1, 2))
 	s.fake.Event("r", "RunStarted")
 	events := 1
 	for i := range 300 {
-		switch random.IntN(12) {
+		switch random.IntN(14) {
 		case 0:
 			s.fake.CutSockets()
 		case 1:
@@ -81,6 +83,8 @@ func TestMergeUnderFaults(t *testing.T) {
 			s.fake.Fail(upstreamtest.Faults{Garbage: `{"ok":true,"data":[{"seq":"x"}]}`})
 		case 6:
 			s.fake.Fail(upstreamtest.Faults{Silent: true})
+		case 7, 8:
+			s.fake.Fail(upstreamtest.Faults{Withhold: 3})
 		default:
 			s.fake.Fail(upstreamtest.Faults{Twice: random.IntN(2) == 0})
 		}
@@ -105,8 +109,8 @@ func TestRewrittenLog(t *testing.T) {
 		"is empty":       func([]map[string]any) []map[string]any { return nil },
 		"loses a middle": func(log []map[string]any) []map[string]any { return renumber(append(log[:2:2], log[5:]...)) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := newSite(t, "deploy")
+		bothWays(t, func(t *testing.T, s *site) {
+			t.Log("the log", name)
 			s.launch("deploy", "r")
 			s.fake.Event("r", "RunStarted", "at", int64(1000))
 			for i := range 8 {
@@ -130,7 +134,7 @@ func TestRewrittenLog(t *testing.T) {
 			s.open()
 			s.fake.Event("r", "RunStarted")
 			s.sync("r", 15)
-		})
+		}, "deploy")
 	}
 }
 

@@ -9,8 +9,13 @@ type queue struct {
 	mu     sync.Mutex
 	more   sync.Cond
 	order  []string
-	state  map[string]readState
+	runs   map[string]*queued
 	closed bool
+}
+
+type queued struct {
+	state readState
+	ask   bool // the upstream is to be asked: what it has handed over is not enough
 }
 
 type readState int
@@ -23,49 +28,53 @@ const (
 
 func (q *queue) init() {
 	q.more.L = &q.mu
-	q.state = map[string]readState{}
+	q.runs = map[string]*queued{}
 }
 
-func (q *queue) add(id string) {
+func (q *queue) add(id string, ask bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch q.state[id] {
-	case reading:
-		q.state[id] = readingAgain
-	case 0:
-		q.state[id] = waiting
+	r := q.runs[id]
+	switch {
+	case r == nil:
+		q.runs[id] = &queued{state: waiting, ask: ask}
 		q.order = append(q.order, id)
 		q.more.Signal()
+		return
+	case r.state == reading:
+		r.state = readingAgain
 	}
+	r.ask = r.ask || ask
 }
 
 // next waits for a run; ok is false when the queue is closed.
-func (q *queue) next() (id string, ok bool) {
+func (q *queue) next() (id string, ask, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.order) == 0 && !q.closed {
 		q.more.Wait()
 	}
 	if q.closed {
-		return "", false
+		return "", false, false
 	}
 	id = q.order[0]
 	q.order[0] = ""
 	q.order = q.order[1:]
-	q.state[id] = reading
-	return id, true
+	r := q.runs[id]
+	ask, r.ask, r.state = r.ask, false, reading
+	return id, ask, true
 }
 
 func (q *queue) done(id string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.state[id] == readingAgain {
-		q.state[id] = waiting
+	if r := q.runs[id]; r.state == readingAgain {
+		r.state = waiting
 		q.order = append(q.order, id)
 		q.more.Signal()
 		return
 	}
-	delete(q.state, id)
+	delete(q.runs, id)
 }
 
 func (q *queue) close() {
@@ -78,5 +87,5 @@ func (q *queue) close() {
 func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.state)
+	return len(q.runs)
 }

@@ -14,24 +14,34 @@ import (
 
 // Wake has the log of a run read, soon and not by the caller. A run that is not known
 // is looked up, and taken over if the upstream has it.
-func (f *Federation) Wake(runID string) { f.queue.add(runID) }
+func (f *Federation) Wake(runID string) { f.queue.add(runID, true) }
 
 // reader reads logs, one run after the other.
 func (f *Federation) reader() {
 	for {
-		id, ok := f.queue.next()
+		id, ask, ok := f.queue.next()
 		if !ok {
 			return
 		}
-		f.read(id)
+		f.read(id, ask)
 		f.queue.done(id)
 	}
 }
 
-func (f *Federation) read(id string) {
+// read merges what was handed over of a log, and asks for the rest if it has to.
+func (f *Federation) read(id string, ask bool) {
 	ctx, cancel := context.WithTimeout(f.ctx, readLimit)
 	defer cancel()
-	n, err := f.sync(ctx, id)
+	var err error
+	if rows := f.handed.take(id); len(rows) > 0 {
+		n, ok, failed := f.mergeHanded(ctx, id, rows)
+		f.merged.Add(int64(n))
+		ask, err = ask || !ok, failed
+	}
+	n := 0
+	if ask {
+		n, err = f.sync(ctx, id)
+	}
 	if n > 0 && f.queue.len() <= quietMost {
 		// What follows without a push, such as the status of a run that now waits.
 		time.AfterFunc(quietAfter, func() { f.Wake(id) })

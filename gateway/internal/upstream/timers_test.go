@@ -208,3 +208,39 @@ func TestQuietEventsFollowSoon(t *testing.T) {
 		require.Equal(t, "waiting-approval", status(t, f, "r"))
 	})
 }
+
+// A source that hands its rows over is not asked after a launch and a push, unless it
+// has left rows out for a moment.
+func TestFeedIsLookedAfter(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		m.HandOver()
+		time.Sleep(lastRetry + 100*time.Millisecond) // between two sweeps
+		synctest.Wait()
+		require.True(t, m.Fed())
+		asked := func() int { return len(m.Calls("GET /v1/api/runs/r/events")) }
+		launch := func(id string) {
+			_, err := f.Launch(t.Context(), Launch{Workflow: "deploy", RunID: id})
+			require.NoError(t, err)
+			m.Event(id, "RunStarted")
+			synctest.Wait()
+		}
+		launch("r")
+		require.Equal(t, "running", status(t, f, "r"))
+		time.Sleep(quietAfter)
+		m.Event("r", "RunFinished")
+		synctest.Wait()
+		require.Equal(t, "finished", status(t, f, "r"))
+		require.Zero(t, asked())
+
+		m.Fail(upstreamtest.Faults{Withhold: 1})
+		launch("lost")
+		at, err := f.position(t.Context(), "lost")
+		require.NoError(t, err)
+		require.Zero(t, at.NextSeq)
+		time.Sleep(quietAfter)
+		synctest.Wait()
+		at, err = f.position(t.Context(), "lost")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, at.NextSeq)
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -29,6 +30,16 @@ func (f *Federation) follow(ctx context.Context, a *attached) {
 	defer work.Wait()
 	connected := make(chan struct{}, 1)
 	work.Go(func() { f.sweep(ctx, a, connected) })
+	if from, ok := a.source.(source.Feeder); ok {
+		work.Go(func() {
+			f.keep(ctx, a, "feed", func() error { return f.takeFeed(ctx, a, from, connected) })
+		})
+	}
+	f.keep(ctx, a, "socket", func() error { return f.listen(ctx, a, connected) })
+}
+
+// keep has a connection to a source, again and again while it is ready, until ctx ends.
+func (f *Federation) keep(ctx context.Context, a *attached, kind string, connection func() error) {
 	updates, stop := a.source.Watch()
 	defer stop()
 	ready := false
@@ -42,14 +53,14 @@ func (f *Federation) follow(ctx context.Context, a *attached) {
 			}
 		}
 		began := time.Now()
-		err := f.listen(ctx, a, connected)
+		err := connection()
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(began) > lastRetry {
 			retry = firstRetry
 		}
-		f.logger.Debug("the socket to Smithers has ended", zap.String("source", a.source.ID()), zap.Error(err))
+		f.logger.Debug("the "+kind+" of Smithers has ended", zap.String("source", a.source.ID()), zap.Error(err))
 		t := time.NewTimer(retry)
 		select {
 		case <-t.C:
@@ -83,13 +94,25 @@ func (f *Federation) listen(ctx context.Context, a *attached, connected chan<- s
 		if err != nil {
 			return err
 		}
-		id, hello := pushedRun(frame)
+		id, name, hello := pushedRun(frame)
 		switch {
 		case hello == connectID:
 			notify(connected)
 		case id != "":
-			f.Wake(id)
+			f.pushed(a, id, name)
 		}
+	}
+}
+
+// pushed has the log of a run read of which something was pushed. What a source has
+// handed over it pushes too: then only the end of a run, which may come without an
+// event, is looked after.
+func (f *Federation) pushed(a *attached, runID, name string) {
+	switch {
+	case !a.fed.Load():
+		f.Wake(runID)
+	case name == wire.EventRunCompleted:
+		f.nudge(a, runID, (*store.UpstreamRun).Ended)
 	}
 }
 

@@ -23,6 +23,7 @@ type launchSpec struct {
 type config struct {
 	Module      string   `json:"module"`
 	Socket      string   `json:"socket"`
+	Feed        feed     `json:"feed"`
 	Headers     []string `json:"headers"` // user, scopes, role
 	Workspace   string   `json:"workspace"`
 	HeartbeatMs int64    `json:"heartbeatMs"`
@@ -30,6 +31,12 @@ type config struct {
 	MaxBody     int64    `json:"maxBody"`
 	Check       bool     `json:"check,omitempty"`
 	Dead        []int    `json:"dead"`
+}
+
+// feed says where the script hands rows over, and to whom: who says the secret.
+type feed struct {
+	Path   string `json:"path"`
+	Secret string `json:"secret"`
 }
 
 // command is a later line.

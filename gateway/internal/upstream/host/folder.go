@@ -1,7 +1,7 @@
 package host
 
 import (
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	"os"
@@ -11,13 +11,15 @@ import (
 	"syscall"
 )
 
-//go:embed host.mjs
-var script []byte
+//go:embed host.mjs feed.mjs
+var scripts embed.FS
 
 const (
-	folderPrefix = "smithers-host-"
-	scriptName   = "host.mjs"
-	socketName   = "s"
+	folderPrefix   = "smithers-host-"
+	scriptName     = "host.mjs"
+	feedScriptName = "feed.mjs"
+	socketName     = "s"
+	feedName       = "f"
 	// maxSocketPath fits the 104 bytes of macOS and the 108 of Linux.
 	maxSocketPath = 103
 )
@@ -37,12 +39,25 @@ func makeFolder() (string, error) {
 			errs = append(errs, fmt.Errorf("%s is too long for a unix socket", dir), os.RemoveAll(dir))
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, scriptName), script, 0o600); err != nil {
+		if err := writeScripts(dir); err != nil {
 			return "", errors.Join(err, os.RemoveAll(dir))
 		}
 		return dir, nil
 	}
 	return "", fmt.Errorf("no folder for the socket of the Smithers process; set TMPDIR to a writable folder with a short path: %w", errors.Join(errs...))
+}
+
+func writeScripts(dir string) error {
+	for _, name := range []string{scriptName, feedScriptName} {
+		text, err := scripts.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func removeLeft(parent string) {

@@ -7,6 +7,7 @@
 import { closeSync, createReadStream, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
+import { startFeed } from "./feed.mjs";
 
 const LIFELINE = 3;
 const REPORTS = 4;
@@ -92,7 +93,14 @@ async function start(config) {
   if (typeof Gateway !== "function") {
     throw new Error(`smithers-orchestrator ${version ?? ""} at ${entry} exports no Gateway; 0.32.0 or later is needed`);
   }
-  const gateway = new Gateway({
+  let tell = () => {};
+  class Watched extends Gateway {
+    handleSmithersEvent(event) {
+      super.handleSmithersEvent(event);
+      tell(event);
+    }
+  }
+  const gateway = new Watched({
     auth: { mode: "trusted-proxy", trustedHeaders: config.headers },
     operatorUi: false,
     outOfProcessEventBridge: false,
@@ -119,6 +127,8 @@ async function start(config) {
 
   stage = "listen";
   const umask = process.umask(0o177);
+  // Without it the supervisor reads the log whenever something is pushed.
+  if (typeof Gateway.prototype.handleSmithersEvent === "function") tell = await startFeed(gateway, config.feed);
   await gateway.listen({ path: config.socket });
   process.umask(umask);
   stage = "run";

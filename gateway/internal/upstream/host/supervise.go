@@ -19,8 +19,10 @@ func (h *Host) launch(ctx context.Context, c config) (child, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.opts.StartLimit, fmt.Errorf("%w: it had %v; raise runtime_start_limit if the module needs longer",
 		ErrStartLimit, h.opts.StartLimit))
 	defer cancel()
-	if err := os.Remove(h.socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	for _, path := range []string{h.socket(), h.feed().Path} { // of the process before
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
 	}
 	p, err := h.spawn(launchSpec{
 		runtime: h.runtime, script: filepath.Join(h.folder, scriptName), dir: h.opts.Root, env: h.environment(), config: c,

@@ -67,3 +67,14 @@ type Source interface {
 	// between, never the last one.
 	Watch() (updates <-chan Status, stop func())
 }
+
+// Feeder is a Source that hands rows of its durable logs over by itself, which is much
+// quicker than to ask for them. It may leave any out: the log has all.
+type Feeder interface {
+	Source
+	// Feed opens a connection that brings lines of JSON, {"run":ID,"rows":[...]}: rows of
+	// the log of a run as it gives them to readers, from one that was handed over before.
+	// Without rows the log is to be read. The first line, {}, says that nothing will be
+	// forgotten from then on. Errors as of Dial; the newest connection ends the one before.
+	Feed(ctx context.Context) (net.Conn, error)
+}

@@ -37,6 +37,8 @@ type Fake struct {
 	flows   []map[string]any
 	crons   []map[string]any
 	sockets map[*websocket.Conn]*sync.Mutex
+	feed    *feed
+	hands   bool // there may be a feed
 	calls   []Call
 	faults  Faults
 	onCall  func(Call) (payload any, code string)
@@ -72,6 +74,7 @@ type Faults struct {
 	Cut        bool          // connections are cut instead of answered
 	Silent     bool          // nothing is pushed
 	Twice      bool          // everything is pushed twice
+	Withhold   int           // of so many lines of the feed one is left out; 0: none
 	Forget     bool          // launches are answered and forgotten
 	CutLaunch  bool          // launches are done, and the connection is cut
 	RefuseRuns string        // error code for launches
@@ -120,6 +123,7 @@ func (f *Fake) Stop() {
 	f.mu.Lock()
 	server := f.server
 	f.server = nil
+	f.cutFeed()
 	for c := range f.sockets {
 		_ = c.Close()
 	}
@@ -131,10 +135,11 @@ func (f *Fake) Stop() {
 	}
 }
 
-// CutSockets drops the sockets and nothing else.
+// CutSockets drops the sockets, the feed, and nothing else.
 func (f *Fake) CutSockets() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.cutFeed()
 	for c := range f.sockets {
 		_ = c.Close()
 	}
@@ -230,6 +235,7 @@ func (f *Fake) Event(runID, typ string, pairs ...any) {
 	}
 	r.Log = append(r.Log, map[string]any{"runId": runID, "seq": seq, "event": typ, "payload": payload, "timestampMs": at})
 	f.follow(r, typ, payload)
+	f.handOver(r)
 	f.push(map[string]any{"type": "event", "event": "whatever", "payload": map[string]any{"runId": runID}, "seq": 1, "stateVersion": 1})
 }
 
