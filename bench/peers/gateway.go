@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -75,6 +76,7 @@ func newGateway(ctx context.Context, binary string, o GatewayOptions) (*Gateway,
 			"SMITHERS_GATEWAY_MODULE=" + filepath.Join(dir, "gateway.mjs"),
 			"SETTINGS=" + strings.Join(o.Settings, "\n\t\t\t"),
 			"RESPOND=" + o.Respond,
+			"ADMIN=" + cmp.Or(os.Getenv("BENCH_ADMIN"), "off"), // Caddy's endpoint, for profiles
 		},
 	}}
 	token, err := g.token(ctx)
