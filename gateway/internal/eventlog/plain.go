@@ -6,8 +6,8 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 )
 
-// plainRing holds the newest events of all runs in commit order. Positions count
-// from 1 and never repeat while the process lives.
+// plainRing holds the newest events of all runs in commit order, as long as a cursor
+// waits for any of them. Positions count from 1 and never repeat while the process lives.
 type plainRing struct {
 	mu    sync.Mutex
 	buf   []*store.Event // position p is at p % len(buf)
@@ -15,6 +15,8 @@ type plainRing struct {
 	bytes int64
 	tail  int64 // position of the oldest held event
 	head  int64 // position of the next event
+
+	waiting int // cursors with something pending
 
 	all   []*PlainCursor            // cursors without a filter
 	byRun map[string][]*PlainCursor // filtered cursors, by every run they want
@@ -85,6 +87,9 @@ func (p *plainRing) publish(events []*store.Event, maxBytes int64) {
 	for _, c := range p.all {
 		p.want(c, first)
 	}
+	if p.waiting == 0 {
+		p.empty()
+	}
 	for c := range p.held {
 		if !c.nagged && p.overHalf(c) {
 			c.nagged = true
@@ -98,9 +103,37 @@ func (p *plainRing) overHalf(c *PlainCursor) bool { return int(p.head-c.pending)
 // want notes the first position that c has not read and needs.
 func (p *plainRing) want(c *PlainCursor, pos int64) {
 	if c.pending == 0 {
-		c.pending = pos
+		p.wait(c, pos)
 		p.woken = append(p.woken, c)
 	}
+}
+
+func (p *plainRing) wait(c *PlainCursor, pos int64) {
+	c.pending = pos
+	p.waiting++
+}
+
+// waitNoMore notes that nothing is left for c. What is left for nobody goes: cursors to
+// come begin at the head.
+func (p *plainRing) waitNoMore(c *PlainCursor) {
+	c.pending = 0
+	if p.waiting--; p.waiting == 0 {
+		p.empty()
+	}
+}
+
+// keepPlain is the longest buffer that an empty ring keeps.
+const keepPlain = 1024
+
+func (p *plainRing) empty() {
+	if len(p.buf) > keepPlain {
+		p.buf = make([]*store.Event, min(p.limit, 64))
+		p.tail = p.head
+	}
+	for ; p.tail < p.head; p.tail++ {
+		*p.at(p.tail) = nil
+	}
+	p.bytes = 0
 }
 
 func (p *plainRing) wakePending() {
@@ -226,7 +259,7 @@ func (c *PlainCursor) Next(dst []*store.Event) (int, error) {
 		n++
 	}
 	if c.pending == p.head && c.holds == 0 {
-		c.pending = 0
+		p.waitNoMore(c)
 	}
 	return n, nil
 }
@@ -240,11 +273,12 @@ func (c *PlainCursor) Hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.holds++
-	if !c.closed {
-		p.held[c] = struct{}{}
+	if c.closed {
+		return
 	}
+	p.held[c] = struct{}{}
 	if c.pending == 0 {
-		c.pending = p.head
+		p.wait(c, p.head)
 	}
 }
 
@@ -258,8 +292,8 @@ func (c *PlainCursor) Release() {
 	}
 	delete(p.held, c)
 	c.nagged = false
-	if c.pending == p.head {
-		c.pending = 0
+	if c.pending == p.head && !c.closed {
+		p.waitNoMore(c)
 	}
 }
 
@@ -280,6 +314,9 @@ func (c *PlainCursor) Detach() {
 		c.closed = true
 		p.remove(c)
 		delete(p.held, c)
+		if c.pending != 0 {
+			p.waitNoMore(c)
+		}
 	}
 }
 

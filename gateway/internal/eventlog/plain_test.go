@@ -194,3 +194,46 @@ func TestPlainHold(t *testing.T) {
 	c.Release()
 	require.Empty(t, l.plain.held)
 }
+
+// TestPlainKeepsNothingForNobody holds that events stay in memory only while a cursor has
+// not read them.
+func TestPlainKeepsNothingForNobody(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{})
+	held := func() (n int) {
+		for _, ev := range l.plain.buf {
+			if ev != nil {
+				n++
+			}
+		}
+		require.Equal(t, n > 0, l.plain.bytes > 0)
+		return n
+	}
+	l.Publish(m.commit("a", 100))
+	require.Zero(t, held(), "nobody listens")
+
+	c, d := l.AttachPlain(func() {}), l.AttachPlain(func() {})
+	d.Filter([]string{"b"})
+	l.Publish(m.commit("a", 3*keepPlain))
+	require.Equal(t, 3*keepPlain, held())
+	c.Hold()
+	require.Len(t, plainVersions(t, d), 0)
+	c.Release()
+	require.Len(t, plainVersions(t, c), 3*keepPlain)
+	require.Zero(t, held())
+	require.LessOrEqual(t, len(l.plain.buf), keepPlain)
+
+	c.Hold()
+	l.Publish(m.commit("b", 2))
+	require.Len(t, plainVersions(t, d), 2)
+	require.Equal(t, 2, held(), "for the held one")
+	c.Release()
+	require.Len(t, plainVersions(t, c), 2)
+	require.Zero(t, held())
+
+	l.Publish(m.commit("b", 2))
+	c.Detach()
+	require.Equal(t, 2, held(), "the other one has not read yet")
+	d.Detach()
+	require.Zero(t, held(), "and has gone")
+}
