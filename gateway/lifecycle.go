@@ -125,6 +125,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.crons.Start()
 	run.startRetention()
 	run.startGrowth()
+	run.startGiveBack()
 	return run, nil
 }
 

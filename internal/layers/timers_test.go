@@ -28,6 +28,7 @@ var timed = map[string]string{
 	"gateway/federation.go": "not: waits for a source, whose probes TestProbesBackOff of upstream shows; TestUpstreamThatIsAway of the gateway starts without one",
 
 	"gateway/gateway.go":   "not: two minutes for a module to build, which are those of the processor; the context's end is an error like others",
+	"gateway/giveback.go":  "TestMemoryIsGivenBackAfterABurst",
 	"gateway/growth.go":    "TestGrowthIsMeasuredEveryMinute",
 	"gateway/http.go":      "TestBodyThatNobodyReads",
 	"gateway/lifecycle.go": "not: a whole gateway watches its token store in a system call, so that fake time stands still; e2e/reload TestTermEndsInTime has real ones",

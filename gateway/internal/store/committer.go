@@ -75,6 +75,9 @@ func (s *Store) runCommitter() {
 				ended = true
 				return
 			}
+			if s.shrink.Swap(false) {
+				s.shrinkConn(s.writer)
+			}
 			<-s.queue.wake
 			continue
 		}

@@ -78,6 +78,7 @@ type Store struct {
 	units       atomic.Int64
 	events      atomic.Int64
 	commitNanos atomic.Int64
+	shrink      atomic.Bool // the writer is to give back cached pages
 
 	checkpoints *checkpointer // nil with CheckpointExternal
 	committer   sync.WaitGroup

@@ -1,0 +1,27 @@
+package store
+
+import "go.uber.org/zap"
+
+// Shrink gives back the memory of cached pages, which a busy store has up to 64 MiB of for
+// writing and 8 MiB for each reading connection. The writer's goes once it has nothing to
+// do; that of connections in use stays. The operating system usually has the pages still,
+// so that reading them again is quick. It does not wait, and may be called at any time.
+func (s *Store) Shrink() {
+	s.shrink.Store(true)
+	s.queue.signal()
+	for range cap(s.readers) {
+		select {
+		case c := <-s.readers:
+			s.shrinkConn(c)
+			s.readers <- c
+		default:
+			return
+		}
+	}
+}
+
+func (s *Store) shrinkConn(c *conn) {
+	if err := c.script("PRAGMA shrink_memory"); err != nil {
+		s.log.Warn("giving back cached pages failed", zap.String("database", s.path), zap.Error(err))
+	}
+}
