@@ -113,7 +113,7 @@ func fanOutBare(b *testing.B, sockets int) {
 	var writers sync.WaitGroup
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := &hijacker{ResponseWriter: w, timeout: func() time.Duration { return time.Minute }}
-		up := websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer}
+		up := websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: 1 << 10}
 		ws, err := up.Upgrade(h, r, nil)
 		if err != nil {
 			return

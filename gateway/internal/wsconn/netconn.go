@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // Sizes of coalesced writing.
@@ -21,19 +23,20 @@ var errSlowReader = errors.New("wsconn: the peer accepted no byte in time")
 
 var bufferPool = sync.Pool{New: func() any { b := make([]byte, 0, flushBytes+pieceBytes); return &b }}
 
-// coalescer is the connection that the WebSocket library writes to. Write only
-// collects; Flush sends. It has its own lock because the library writes a close
-// frame from the reading goroutine when it finds a violation of the protocol, and
-// its own deadline: the library's is ignored, a flush fails when the peer accepts
+// coalescer is the connection below the WebSocket library, which reads from it and writes
+// the answer to the upgrade; frames are written by message. Both only collect; Flush
+// sends. It has its own lock because the library writes a close frame from the reading
+// goroutine when it finds a violation of the protocol, and its own deadline: the library's is ignored, a flush fails when the peer accepts
 // nothing for timeout. A failed flush poisons every later write.
 type coalescer struct {
 	net.Conn
 	timeout func() time.Duration
 	early   []byte // read by the HTTP server behind the request; served first
 
-	mu  sync.Mutex
-	buf *[]byte
-	err error
+	mu     sync.Mutex
+	buf    *[]byte
+	err    error
+	closed bool // a close frame was written
 }
 
 func (c *coalescer) Read(p []byte) (int, error) {
@@ -53,11 +56,22 @@ func (c *coalescer) Write(p []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
+	if len(p) > 0 && p[0] == closeFirst {
+		if c.closed {
+			return 0, websocket.ErrCloseSent
+		}
+		c.closed = true
+	}
+	buf := c.bufferLocked()
+	*buf = append(*buf, p...)
+	return len(p), nil
+}
+
+func (c *coalescer) bufferLocked() *[]byte {
 	if c.buf == nil {
 		c.buf = bufferPool.Get().(*[]byte)
 	}
-	*c.buf = append(*c.buf, p...)
-	return len(p), nil
+	return c.buf
 }
 
 // SetWriteDeadline does nothing: Flush sets its own.

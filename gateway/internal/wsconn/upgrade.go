@@ -14,12 +14,8 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
-// Buffers of a socket. Most frames of either direction fit, so that neither reading
-// nor writing them allocates.
-const (
-	readBuffer  = 1 << 10
-	writeBuffer = 1 << 10
-)
+// readBuffer is that of a socket. Most requests fit.
+const readBuffer = 1 << 10
 
 // Texts of refusals that the protocol does not word.
 const (
@@ -64,7 +60,7 @@ func (r *Registry) upgrade(w http.ResponseWriter, req *http.Request, site Site) 
 	h := &hijacker{ResponseWriter: w, timeout: r.writeTimeout}
 	up := websocket.Upgrader{
 		ReadBufferSize:  readBuffer,
-		WriteBufferSize: writeBuffer,
+		WriteBufferPool: noBuffers{},
 		CheckOrigin:     func(*http.Request) bool { return true }, // done above
 		Error: func(w http.ResponseWriter, req *http.Request, status int, reason error) {
 			w.Header().Set("Sec-WebSocket-Version", "13")

@@ -41,7 +41,7 @@ type writer struct {
 	observes   bool // and streams of frames
 	closeSent  bool
 	awaited    bool // the time that the peer has for its close frame runs
-	silent     bool // the library takes no more frames: a close frame was sent
+	silent     bool // the connection takes no more frames: a close frame was written
 	broken     bool // the connection takes no more bytes
 }
 
@@ -310,9 +310,9 @@ func (wr *writer) write(c *conn, kind int, data []byte) {
 	if wr.silent || wr.broken {
 		return
 	}
-	if err := c.ws.WriteMessage(kind, data); err != nil {
+	if err := c.nc.message(kind, data); err != nil {
 		// Either the connection is poisoned, which flush reports, or the library
-		// has sent a close frame for a violation and reading is about to end.
+		// has written a close frame for a violation and reading is about to end.
 		wr.silent = true
 		return
 	}
