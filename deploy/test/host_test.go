@@ -23,13 +23,14 @@ type host struct {
 // systemdImage is made by the script `run`.
 const systemdImage = "smithers-test-systemd"
 
+// startHost boots one for the test; it is gone when the test ends.
 func startHost(t *testing.T) *host {
 	t.Helper()
 	engine(t)
 	if _, err := try("docker", "image", "inspect", systemdImage); err != nil {
 		absent(t, "the image %s is not there; deploy/test/run makes it", systemdImage)
 	}
-	h := &host{name: "smithers-test-host-" + strconv.Itoa(os.Getpid())}
+	h := &host{name: "smithers-test-" + strings.ToLower(t.Name()) + "-" + strconv.Itoa(os.Getpid())}
 	port := freePort(t)
 	h.base = fmt.Sprintf("https://localhost:%d", port)
 	// Everything systemd needs, but not --privileged, which not every engine can give.
@@ -49,9 +50,6 @@ func startHost(t *testing.T) *host {
 		out, _ := h.try("systemctl is-system-running")
 		return strings.Contains(out, "running") || strings.Contains(out, "degraded")
 	})
-	h.run(t, "mkdir -p bin deploy")
-	docker(t, "cp", binary, h.name+":/src/bin/smithers-gateway")
-	docker(t, "cp", reference, h.name+":/src/deploy/reference")
 	if limit := fileLimit(t); limit < wantedFiles {
 		t.Logf("this machine allows %d open files: the units get no more", limit)
 		h.run(t, fmt.Sprintf("mkdir -p /etc/systemd/system/service.d && printf '[Service]\\nLimitNOFILE=%d\\n' > /etc/systemd/system/service.d/limit.conf", limit))
@@ -86,6 +84,9 @@ func (h *host) issue(t *testing.T) string {
 func TestHost(t *testing.T) {
 	h := startHost(t)
 	const unit = "smithers-gateway"
+	h.run(t, "mkdir -p bin deploy")
+	docker(t, "cp", binary, h.name+":/src/bin/smithers-gateway")
+	docker(t, "cp", reference, h.name+":/src/deploy/reference")
 
 	out := h.run(t, strings.Join(blocks(t, "tested: host"), "\n"))
 	for _, want := range []string{"active (running)", `"runId":"first"`, "copied /var/lib/smithers/smithers.db", "restored /var/lib/smithers/smithers.db"} {

@@ -12,7 +12,7 @@ import (
 
 var (
 	block  = regexp.MustCompile("(?s)(?:<!-- ([^\n]*) -->\n)?```sh\n(.*?)```")
-	marker = regexp.MustCompile(`^(tested: (compose|smithers|host|edge|kubernetes|make test builds it the same way)|needs: .+)$`)
+	marker = regexp.MustCompile(`^(tested: (compose|smithers|package|host|edge|kubernetes|make test builds it the same way)|needs: .+)$`)
 )
 
 // blocks returns the commands of the guide under a marker, in order.

@@ -39,7 +39,9 @@ func checkDebian(t *testing.T, deb, binary, root string) {
 		"/usr/lib/systemd/system/smithers-gateway.service":     0o644,
 		"/etc/smithers/Caddyfile":                              0o644,
 		"/etc/smithers/gateway.env":                            0o600, // may hold secrets
+		"/usr/share/doc/smithers-gateway/CHANGELOG.md.gz":      0o644,
 		"/usr/share/doc/smithers-gateway/copyright":            0o644,
+		"/usr/share/lintian/overrides/smithers-gateway":        0o644,
 		"/usr/share/doc/smithers-gateway/examples/gateway.mjs": 0o644,
 	}, modes)
 	require.Equal(t, sum(t, binary), sum(t, dir+"/usr/bin/smithers-gateway"), "another binary than the archive's")

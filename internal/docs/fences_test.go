@@ -24,7 +24,7 @@ var runners = map[string]string{
 }
 
 // guideKinds are the words of deploy/reference/README.md, which deploy/test knows.
-var guideKinds = regexp.MustCompile(`^(compose|smithers|host|edge|kubernetes|make test builds it the same way)$`)
+var guideKinds = regexp.MustCompile(`^(compose|smithers|package|host|edge|kubernetes|make test builds it the same way)$`)
 
 // Commands are run by a test, or say what they need; other blocks are parsed.
 func TestFences(t *testing.T) {
