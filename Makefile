@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything needs Go; what needs more says so.
 .DEFAULT_GOAL := help
-.PHONY: help build test race unit e2e smithers smithers-crash smithers-latency conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro bench-spikes test-deploy release-snapshot clean
+.PHONY: help build test race unit e2e smithers smithers-crash smithers-latency conformance crash overload soak lint fmt fuzz bench bench-quick bench-micro bench-spikes test-deploy release-snapshot release-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ test-deploy: ## deploy/reference for real: builds the image, runs Compose, syste
 
 release-snapshot: ## what a release consists of, in dist (minutes; TARGETS=linux/amd64,…  VERSION=1.2.3)
 	@.ci/release $(if $(TARGETS),--targets '$(TARGETS)') $(if $(VERSION),--version '$(VERSION)')
+
+release-check: ## makes a release twice and compares every byte (RELEASE_TARGETS=linux/amd64 RELEASE_CACHE=none)
+	RELEASE_TARGETS=$(or $(RELEASE_TARGETS),all) RELEASE_CACHE=$(RELEASE_CACHE) go test -count=1 -v -timeout 3h -run WholeRelease ./e2e/release
 
 clean: ## remove what the other targets made
 	rm -rf bin dist conformance/.cache
