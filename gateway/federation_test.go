@@ -31,6 +31,21 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	require.Eventually(t, cond, 20*time.Second, 5*time.Millisecond, "waiting for %s", what)
 }
 
+// An upstream elsewhere has the gauge that the alert reads.
+func TestUpstreamGauge(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, nil)
+	up := func(value string) func() bool {
+		return func() bool {
+			_, metrics := h.do("GET", "/metrics", "watcher", "")
+			return strings.Contains(string(metrics), `smithers_upstream_up{source="`+fake.URL()+`"} `+value+"\n")
+		}
+	}
+	eventually(t, "an upstream that is up", up("1"))
+	fake.Stop()
+	eventually(t, "an upstream that is down", up("0"))
+}
+
 // Every method about a run of the upstream is forwarded, with the caller's identity, and
 // only after its scope was checked here.
 func TestUpstreamRunsAreForwarded(t *testing.T) {

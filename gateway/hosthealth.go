@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 )
 
@@ -37,7 +38,8 @@ func (w *workflows) runtime() string {
 	return ""
 }
 
-// processGauges describe every Smithers process while it is there.
+// processGauges describe every Smithers process while it is there, and whether an
+// upstream elsewhere answers.
 type processGauges struct {
 	gateway              *Gateway
 	up, restarts, memory *prometheus.Desc
@@ -49,7 +51,7 @@ func newProcessGauges(g *Gateway) prometheus.Collector {
 	}
 	return &processGauges{
 		gateway: g,
-		up:      describe("up", "1 while the Smithers process is ready."),
+		up:      describe("up", "1 while the Smithers process, or the upstream elsewhere, is ready."),
 		restarts: describe("restarts_total",
 			"Times that the Smithers process was started again after it had ended."),
 		memory: describe("memory_bytes", "Resident memory of the Smithers process."),
@@ -73,5 +75,8 @@ func (c *processGauges) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, truth(s.State == source.Ready), p.ID())
 		metrics <- prometheus.MustNewConstMetric(c.restarts, prometheus.CounterValue, float64(s.Restarts), p.ID())
 		metrics <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(s.RSS), p.ID())
+	}
+	if remote, ok := run.federation.Source().(*upstream.Remote); ok {
+		metrics <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, truth(remote.Status().State == source.Ready), remote.ID())
 	}
 }

@@ -3,7 +3,6 @@
 package observe
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,187 +10,104 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/smithersai/caddy-smithers/e2e/rig"
 )
 
-func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(playing) != "" {
+		play()
+		return
+	}
+	os.Exit(rig.Main(m))
+}
 
 const folder = "../../deploy/observe/"
 
-const module = `
-export function register(gateway) {
-  gateway.register("quick", async (ctx) => ctx.task("t", async () => 1), { schedule: "* * * * *" });
-  gateway.register("bad", async () => { throw new Error("as it should"); });
-  gateway.register("gated", async (ctx) => {
-    await ctx.approval("gate", { title: "Go on?" });
-    return ctx.signal("go");
-  });
-  gateway.register("hook", async () => ({}), { webhook: { secret: "whsec" } });
-}
-`
+// underLoad is how many runs must have ended, at least, while Prometheus looked on.
+const underLoad = 300
 
-func TestAlertsFireAndKeepQuiet(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	rig.Need(t, err == nil, "promtool of the Debian package prometheus")
-	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
-		cmd := exec.CommandContext(t.Context(), promtool, args...)
-		cmd.Dir = folder
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, string(out))
-	}
-	text, err := os.ReadFile(folder + "alerts_test.yml")
-	require.NoError(t, err)
-	for name := range alerts(t) {
-		require.Equal(t, 2, strings.Count(string(text), `"`+name+`"`), "%s is tested firing and not firing", name)
-	}
-}
-
-// alerts are the expressions of the rules by name.
-func alerts(t *testing.T) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile(folder + "alerts.yml")
-	require.NoError(t, err)
-	var file struct {
-		Groups []struct {
-			Rules []struct{ Alert, Expr string }
-		}
-	}
-	require.NoError(t, yaml.Unmarshal(text, &file))
-	all := map[string]string{}
-	for _, g := range file.Groups {
-		for _, r := range g.Rules {
-			all[r.Alert] = r.Expr
-		}
-	}
-	require.Greater(t, len(all), 15)
-	return all
-}
-
-// queries are those of the panels by panel, as Grafana would send them, and for every
-// alert the metrics it reads: what it compares them with hides them while it is quiet.
-func queries(t *testing.T) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile(folder + "grafana-dashboard.json")
-	require.NoError(t, err)
-	var board struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ RefID, Expr string }
-		}
-	}
-	require.NoError(t, json.Unmarshal(text, &board))
-	all := map[string]string{}
-	fill := strings.NewReplacer("$__rate_interval", "15s", "$instance", ".*")
-	for _, p := range board.Panels {
-		for _, target := range p.Targets {
-			all[fmt.Sprintf("panel %s %s %s", p.Title, target.RefID, target.Expr)] = fill.Replace(target.Expr)
-		}
-	}
-	require.Greater(t, len(all), 30)
-	name := regexp.MustCompile(`\b(smithers_[a-z_]+|up)\b`)
-	for alert, expr := range alerts(t) {
-		for _, metric := range name.FindAllString(strings.ReplaceAll(expr, `"smithers-gateway"`, ""), -1) {
-			all["alert "+alert+" "+metric] = metric
-		}
-	}
-	return all
-}
-
+// TestEveryQueryHasSeries: two gateways, one in front of the other, which has a Smithers
+// process. The one in front is under load and has everything happen to it that is counted.
 func TestEveryQueryHasSeries(t *testing.T) {
 	prometheus, err := exec.LookPath("prometheus")
 	rig.Need(t, err == nil, "the Debian package prometheus")
-	s := rig.NewSite(t, module)
-	config := s.Caddyfile("", "")
+	behind := rig.NewSite(t, needsRuntime)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	behind.Env = append(behind.Env, playing+"=1")
+	secret := behind.Issue(rig.AllScopes, "front")
+	behind.Start("run", "--config", behind.Write("Caddyfile", behind.Caddyfile("runtime_command "+self, ""))).As(secret).Accepts()
+
+	s := rig.NewSite(t, module+gone)
+	config := s.Caddyfile(fmt.Sprintf("max_auth_failures 2\nupstream http://127.0.0.1:%d {\n\ttoken %s\n}", behind.Port, secret), "")
 	token := s.Issue(rig.AllScopes+",cron:read,cron:write", "alice")
 	p := s.Start("run", "--config", s.Write("Caddyfile", config)).As(token).Accepts()
-	query := scrape(t, prometheus, s)
+	ask := scrape(t, prometheus, s.Port, behind.Port)
+	once(t, p, s, config)
+	runs := pressure(t, p)
 
 	all := queries(t)
-	round := 0
+	for _, name := range []string{"AuthThrottled", "ServerErrors", "WebhooksRefused", "CronFailed", "ReloadFailed"} {
+		all = append(all, query{what: "the first event of its kind", expr: `ALERTS{alertname="Smithers` + name + `", alertstate="firing"}`})
+	}
+	all = append(all, query{what: "load", expr: `sum(rate(smithers_gateway_runs_completed_total{status="finished"}[15s])) > 0`})
 	var missing []string
 	defer func() {
 		if t.Failed() {
-			t.Logf("without a series: %s", strings.Join(missing, "\n"))
+			t.Logf("after %d runs: %s", runs(), strings.Join(missing, "\n"))
 		}
 	}()
-	complete := func() bool {
+	complete := func(round int) bool {
 		events(t, p, fmt.Sprint(round))
-		if round++; round%5 == 1 {
-			require.NoError(t, p.Load(strings.Replace(config, "public_metrics on", fmt.Sprintf("public_metrics on\n\t\theartbeat %ds", 15+round%2), 1)))
+		if round%5 == 0 {
+			require.NoError(t, p.Load(beating(config, 15+round%2)))
 		}
 		missing = missing[:0]
-		for what, expr := range all {
-			n := query(expr)
-			// These exist where a Smithers process does; e2e/smithers has one.
-			if n == 0 && !strings.HasPrefix(expr, "smithers_upstream_") && !strings.Contains(expr, "(smithers_upstream_") {
-				missing = append(missing, what)
+		for _, q := range all {
+			if problem := q.unanswered(ask(q.expr)); problem != "" {
+				missing = append(missing, problem)
 			}
 		}
 		slices.Sort(missing)
-		return len(missing) == 0
+		return len(missing) == 0 && runs() >= underLoad
 	}
-	// The schedule has its tick with the minute.
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(time.Minute + rig.Patience); !complete(); {
+	deadline := time.After(3 * rig.Patience)
+	for round := 0; !complete(round); round++ {
 		select {
 		case <-tick.C:
 		case <-deadline:
 			t.Fatal("some queries have no series")
 		}
 	}
+	t.Logf("%d runs ended meanwhile", runs())
 }
 
-// events causes what the counters count.
-func events(t *testing.T, p *rig.Process, round string) {
+// scrape starts a Prometheus of its own that reads the gateways every second, with the
+// alerts loaded, and returns the labels of each series of a query.
+func scrape(t *testing.T, binary string, front, behind int) func(string) []map[string]string {
 	t.Helper()
-	ctx := t.Context()
-	socket := p.Dial()
-	require.NoError(t, socket.Call(ctx, "listRuns", map[string]any{}, nil))
-	require.NoError(t, socket.Close())
-	p.LaunchRun("quick", "q"+round, nil)
-	p.LaunchRun("bad", "b"+round, nil)
-	p.LaunchRun("gated", "g"+round, nil)
-	p.Status("g"+round, "waiting-approval")
-	require.NoError(t, p.Call(ctx, "submitApproval", map[string]any{"runId": "g" + round, "nodeId": "gate", "approved": true}, nil))
-	require.NoError(t, p.Call(ctx, "submitSignal", map[string]any{"runId": "g" + round, "signalName": "go", "payload": 1}, nil))
-	p.Status("b"+round, "failed")
-	require.NoError(t, p.Call(ctx, "cronRun", map[string]any{"workflow": "quick"}, nil))
-	require.Error(t, p.As("nobody").Call(ctx, "listRuns", nil, nil))
-	for _, signature := range []string{"sha256=00", sign("{}")} {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/webhooks/hook", bytes.NewReader([]byte("{}")))
-		require.NoError(t, err)
-		req.Header.Set("X-Hub-Signature-256", signature)
-		res, err := p.HTTP.Do(req)
-		require.NoError(t, err)
-		require.NoError(t, res.Body.Close())
-	}
-}
-
-// scrape starts a Prometheus of its own that reads the gateway every second, with the
-// alerts loaded, and returns how many series a query has.
-func scrape(t *testing.T, binary string, s *rig.Site) func(string) int {
-	t.Helper()
+	dir := t.TempDir()
 	rules, err := filepath.Abs(folder + "alerts.yml")
 	require.NoError(t, err)
-	config := s.Write("prometheus.yml", fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
+	config := filepath.Join(dir, "prometheus.yml")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: [%s]
 scrape_configs:
   - job_name: smithers-gateway
-    static_configs: [{targets: ["127.0.0.1:%d"]}]
-`, rules, s.Port))
+    static_configs: [{targets: ["127.0.0.1:%d", "127.0.0.1:%d"]}]
+`, rules, front, behind), 0o600))
 	port := rig.FreePort(t)
 	log := &rig.Buffer{}
-	cmd := exec.Command(binary, "--config.file="+config, "--storage.tsdb.path="+s.Path("tsdb"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
+	cmd := exec.Command(binary, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "tsdb"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
 	cmd.Stdout, cmd.Stderr = log, log
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -215,16 +131,21 @@ scrape_configs:
 		_ = res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	})
-	return func(expr string) int {
+	return func(expr string) (series []map[string]string) {
 		res, err := get("/api/v1/query?query=" + url.QueryEscape(expr))
 		require.NoError(t, err)
 		defer res.Body.Close()
 		var answer struct {
 			Status, Error string
-			Data          struct{ Result []json.RawMessage }
+			Data          struct {
+				Result []struct{ Metric map[string]string }
+			}
 		}
 		require.NoError(t, json.NewDecoder(res.Body).Decode(&answer))
 		require.Equal(t, "success", answer.Status, "%s: %s", expr, answer.Error)
-		return len(answer.Data.Result)
+		for _, r := range answer.Data.Result {
+			series = append(series, r.Metric)
+		}
+		return series
 	}
 }

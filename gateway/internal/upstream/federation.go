@@ -250,6 +250,16 @@ func (f *Federation) Active() bool {
 	return f.reading() != nil
 }
 
+// Source is what is used now; nil: nothing.
+func (f *Federation) Source() source.Source {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current == nil {
+		return nil
+	}
+	return f.current.source
+}
+
 // OneIdentity reports whether the source takes all callers for one.
 func (f *Federation) OneIdentity() bool {
 	f.mu.Lock()
