@@ -25,7 +25,7 @@ func (e *Engine) Cancel(ctx context.Context, runID string, by Actor) (CancelResu
 	var fenced []string
 	var parent *parentRef
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
-		row, err := tx.Run(runID)
+		row, err := ownRun(&tx.View, runID)
 		if errors.Is(err, store.ErrNotFound) {
 			return wire.Errorf(wire.CodeRunNotFound, "Run not found")
 		} else if err != nil {
@@ -158,7 +158,7 @@ func cancelChild(tx *store.Tx, row *store.Run, n *store.Node, now int64, limit i
 	} else if err != nil {
 		return nil, err
 	}
-	if wire.RunTerminal(child.Status) {
+	if child.Upstream || wire.RunTerminal(child.Status) {
 		return nil, nil
 	}
 	return cancelRun(tx, child, now, limit)

@@ -36,7 +36,7 @@ func (e *Engine) Decide(ctx context.Context, d Decision) error {
 	key := program.Key{NodeID: d.NodeID, Iteration: d.Iteration}
 	var part share
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
-		run, err := tx.Run(d.RunID)
+		run, err := ownRun(&tx.View, d.RunID)
 		if errors.Is(err, store.ErrNotFound) {
 			return errRunNotFound(d.RunID)
 		} else if err != nil {

@@ -43,7 +43,7 @@ func (r *run) load() bool {
 			return false
 		}
 	}
-	if wire.RunTerminal(r.row.Status) || r.row.Status == wire.RunPaused {
+	if r.row.Upstream || wire.RunTerminal(r.row.Status) || r.row.Status == wire.RunPaused {
 		return false
 	}
 	r.know(nodes)

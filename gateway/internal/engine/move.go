@@ -178,7 +178,7 @@ func (e *Engine) stateOf(ctx context.Context, runID string) (s *runState, err er
 
 // stateIn reads a run that may be moved, without its journal.
 func stateIn(v *store.View, runID string) (*runState, error) {
-	row, err := v.Run(runID)
+	row, err := ownRun(v, runID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, wire.Errorf(wire.CodeRunNotFound, "Run not found: %s", runID)

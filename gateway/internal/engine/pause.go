@@ -15,7 +15,7 @@ import (
 // durable when it returns; the status is "pausing".
 func (e *Engine) Pause(ctx context.Context, runID string, by Actor) (string, error) {
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
-		row, err := tx.Run(runID)
+		row, err := ownRun(&tx.View, runID)
 		if errors.Is(err, store.ErrNotFound) {
 			return wire.Errorf(wire.CodeRunNotFound, "Run not found")
 		} else if err != nil {
@@ -58,7 +58,7 @@ func statusEvent(status string, at int64) event {
 func (e *Engine) Resume(ctx context.Context, runID string, by Actor) (string, error) {
 	status, part := "resume_requested", share{}
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
-		row, err := tx.Run(runID)
+		row, err := ownRun(&tx.View, runID)
 		if errors.Is(err, store.ErrNotFound) {
 			return errRunNotFound(runID)
 		} else if err != nil {

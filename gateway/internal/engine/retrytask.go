@@ -44,7 +44,7 @@ func (e *Engine) RetryTask(ctx context.Context, t RetryTask) ([]string, error) {
 	var part share
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
 		reset, fenced = nil, nil
-		row, err := tx.Run(t.RunID)
+		row, err := ownRun(&tx.View, t.RunID)
 		if errors.Is(err, store.ErrNotFound) {
 			return errRunNotFound(t.RunID)
 		} else if err != nil {
@@ -81,7 +81,7 @@ func (e *Engine) retriable(ctx context.Context, runID string) error {
 	for {
 		var row *store.Run
 		err := e.store.View(ctx, func(v *store.View) (err error) {
-			row, err = v.Run(runID)
+			row, err = ownRun(v, runID)
 			return err
 		})
 		if errors.Is(err, store.ErrNotFound) {

@@ -146,7 +146,7 @@ func (e *Engine) plan(ctx context.Context, w *Rewind) (*rewindPlan, error) {
 	p := &rewindPlan{}
 	var row *store.Run
 	err := e.store.View(ctx, func(v *store.View) (err error) {
-		if row, err = v.Run(w.RunID); errors.Is(err, store.ErrNotFound) {
+		if row, err = ownRun(v, w.RunID); errors.Is(err, store.ErrNotFound) {
 			return wire.Errorf(wire.CodeRunNotFound, "Run not found: %s", w.RunID)
 		} else if err != nil {
 			return err
@@ -165,10 +165,7 @@ func (e *Engine) plan(ctx context.Context, w *Rewind) (*rewindPlan, error) {
 }
 
 func (e *Engine) mayRewind(ctx context.Context, row *store.Run) error {
-	switch {
-	case row.Upstream:
-		return wire.Errorf(wire.CodeRewindFailed, "Run %s is executed by another gateway; rewind it there.", row.RunID)
-	case row.Status == wire.RunContinued:
+	if row.Status == wire.RunContinued {
 		return wire.Errorf(wire.CodeRewindFailed, "Run %s continued as %s; rewind that one.", row.RunID, row.ContinuedTo)
 	}
 	if _, err := e.registry.resolve(ctx, row.WorkflowKey, row.Version); err != nil {
@@ -220,7 +217,7 @@ func (e *Engine) setBack(ctx context.Context, w *Rewind, p *rewindPlan) (*wire.R
 	var fenced []string
 	var generation int64
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
-		row, err := tx.Run(w.RunID)
+		row, err := ownRun(&tx.View, w.RunID)
 		if errors.Is(err, store.ErrNotFound) {
 			return wire.Errorf(wire.CodeRunNotFound, "Run not found: %s", w.RunID)
 		} else if err != nil {

@@ -50,7 +50,7 @@ func (e *Engine) Signal(ctx context.Context, s Signal) (SignalResult, error) {
 	var part share
 	var woken []program.Key
 	err := e.store.Update(ctx, func(tx *store.Tx) error {
-		run, err := tx.Run(s.RunID)
+		run, err := ownRun(&tx.View, s.RunID)
 		if errors.Is(err, store.ErrNotFound) {
 			return errRunNotFound(s.RunID)
 		} else if err != nil {

@@ -211,7 +211,7 @@ func (e *Engine) ring(id string) {
 	case err != nil:
 		e.log.Warn("a run that is due cannot be read", zap.String("run", id), zap.Error(err))
 		e.waker.add(id, e.nowMs()+lastRetry.Milliseconds(), true)
-	case !wire.RunTerminal(row.Status) && row.Status != wire.RunPaused:
+	case !row.Upstream && !wire.RunTerminal(row.Status) && row.Status != wire.RunPaused:
 		e.wake(id, e.registry.shareOf(row), nil)
 	}
 }
