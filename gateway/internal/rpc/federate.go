@@ -80,6 +80,9 @@ func (r *Router) federated(ctx context.Context, c *Call, m wire.Method, p params
 	case "updateTicket", "deleteTicket", "createTicket":
 		return r.ticketUpstream(ctx, c, p)
 	case "createBrowserSession", "browserAct", "browserContext", "browserPick", "closeBrowserSession", "listBrowserSessions":
+		if !up.Attached() {
+			return nil, false, nil
+		}
 		result, err := r.forward(ctx, c) // this gateway has none itself
 		return result, true, err
 	}

@@ -40,7 +40,7 @@ func (r *Router) federatedCron(ctx context.Context, c *Call, m wire.Method, p pa
 			return nil, true, err
 		}
 	case id != "" && m.Name != "cronCreate":
-		there = true // it is not ours
+		there = r.deps.Upstream.Attached() // it is not ours
 	}
 	if !there {
 		return nil, false, nil

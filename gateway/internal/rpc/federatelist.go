@@ -223,7 +223,7 @@ func limitOf(p params) (int, bool) {
 // upstream.
 func (r *Router) ticketUpstream(ctx context.Context, c *Call, p params) (any, bool, error) {
 	path := p.str("path")
-	if path == "" {
+	if path == "" || !r.deps.Upstream.Attached() {
 		return nil, false, nil
 	}
 	here := false

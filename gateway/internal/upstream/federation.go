@@ -58,7 +58,7 @@ type Federation struct {
 	hidden  sync.Map     // run id → struct{}: has the id of a run of ours
 	pending sync.Map     // run id → struct{}: launches under way
 	merged  atomic.Int64 // events, for health
-	left    atomic.Bool  // there are runs of an upstream
+	left    atomic.Bool  // there may be runs of an upstream
 }
 
 // attached is a source in use.
@@ -106,7 +106,7 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.retire()
-		f.keys, f.inited = map[string]*workflow{}, false
+		f.forgetWorkflows()
 		return nil
 	}
 	p := newPeer(s)
@@ -127,10 +127,14 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 		p.close()
 		return errors.New("the federation is closed")
 	}
-	if keys != nil {
+	same := f.current != nil && f.current.source == s
+	switch {
+	case keys != nil:
 		f.keys, f.inited = keys, true
+	case !same:
+		f.forgetWorkflows() // they were of another source
 	}
-	if f.current != nil && f.current.source == s {
+	if same {
 		p.close()
 		return nil
 	}
@@ -145,6 +149,7 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 	life, stop := context.WithCancel(f.ctx)
 	a := &attached{peer: p, stop: stop, done: make(chan struct{})}
 	f.current = a
+	f.left.Store(true) // from now on it may leave runs behind
 	f.work.Go(func() {
 		defer close(a.done)
 		defer p.close()
@@ -158,16 +163,20 @@ func (f *Federation) retire() {
 	if f.current != nil {
 		f.former = append(f.former, f.current)
 		f.current = nil
-		f.left.Store(true)
 	}
 }
 
-// Retired drops a source that is about to stop, or has.
+// forgetWorkflows until a source tells which it has. mu is held.
+func (f *Federation) forgetWorkflows() { f.keys, f.inited = map[string]*workflow{}, false }
+
+// Retired drops a source that is about to stop, or has. Its workflows go with it, its
+// runs stay.
 func (f *Federation) Retired(s source.Source) {
 	f.mu.Lock()
 	var gone *attached
 	if f.current != nil && f.current.source == s {
 		gone, f.current = f.current, nil
+		f.forgetWorkflows()
 	}
 	f.former = slices.DeleteFunc(f.former, func(a *attached) bool {
 		if a.source != s {
@@ -201,7 +210,8 @@ func (f *Federation) peerNow() (*peer, error) {
 	if a := f.reading(); a != nil {
 		return a.peer, nil
 	}
-	return nil, &down{answer: unavailable(source.Status{State: source.Stopped}), cause: source.ErrDown, unsent: true}
+	return nil, &down{answer: wire.Errorf(wire.CodeUnavailable, "Smithers executes this, and this gateway has none now: "+
+		"neither a module that needs Smithers nor an upstream is configured.").With("retryable", false), cause: source.ErrDown, unsent: true}
 }
 
 // reading is the source that peerNow means; nil: none. mu is held.
@@ -241,10 +251,10 @@ func runField(id string) zap.Field { return zap.String("run", id) }
 
 // Active reports whether anything is to be asked of a federation: there is a source, or
 // there was one that has left runs behind.
-func (f *Federation) Active() bool {
-	if f.left.Load() {
-		return true
-	}
+func (f *Federation) Active() bool { return f.left.Load() }
+
+// Attached reports whether there is a source, ready or not.
+func (f *Federation) Attached() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.reading() != nil

@@ -97,7 +97,7 @@ func (f *Federation) Has(ctx context.Context, key string) (bool, error) {
 	}
 	f.mu.Lock()
 	a, known := f.current, f.inited
-	again := a != nil && time.Since(f.asked) > refreshPause
+	again := a != nil && a.source.Status().State == source.Ready && time.Since(f.asked) > refreshPause
 	if again {
 		f.asked = time.Now()
 	}
@@ -108,13 +108,19 @@ func (f *Federation) Has(ctx context.Context, key string) (bool, error) {
 		}
 		return false, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
+	defer cancel()
 	if err := f.refresh(ctx, a); err != nil && !known {
 		return false, err // it may well have it
 	}
 	return f.workflow(key) != nil, nil
 }
 
-const refreshPause = time.Second
+// Bounds of reading the list for a caller.
+const (
+	refreshPause = time.Second
+	refreshLimit = 5 * time.Second
+)
 
 func (f *Federation) workflow(key string) *workflow {
 	if f.opts.Own != nil {
