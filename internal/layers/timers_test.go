@@ -69,11 +69,13 @@ var timed = map[string]string{
 	"gateway/internal/store/committer.go":  "TestProbesBackOff",
 
 	"gateway/internal/upstream/await.go":                  "TestSeenIsBounded",
+	"gateway/internal/upstream/enter.go":                  "TestHungSourceIsNotWaitedFor",
 	"gateway/internal/upstream/feed.go":                   "TestFeedIsLookedAfter",
 	"gateway/internal/upstream/reader.go":                 "TestReadIsBounded TestQuietEventsFollowSoon",
 	"gateway/internal/upstream/sweep.go":                  "TestSweepFindsWhatNobodyTells",
 	"gateway/internal/upstream/target.go":                 "TestProbesBackOff",
 	"gateway/internal/upstream/watch.go":                  "TestSocketIsTriedAgain TestSilentSocketIsGivenUp",
+	"gateway/internal/upstream/workflows.go":              "TestHungSourceIsNotWaitedFor",
 	"gateway/internal/upstream/upstreamtest/fake.go":      "not: a tool of tests, whose delays are those of the test's clock",
 	"gateway/internal/upstream/host/attend.go":            "TestSilentProcessIsRestarted TestRudeProcessIsKilledAfterTheGrace",
 	"gateway/internal/upstream/host/hosttest/hosttest.go": "not: a tool of tests, which plays another program",

@@ -17,13 +17,13 @@ import (
 const maxMerged = 2_000
 
 // theirs asks the upstream for its part of a list. ok is false when it cannot be asked
-// now: the rest is shown then.
+// now or does not answer soon: the copies are shown then.
 func (r *Router) theirs(ctx context.Context, c *Call, p params) (rows []json.RawMessage, ok bool, err error) {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return nil, false, err
 	}
-	payload, err := r.deps.Upstream.Call(ctx, caller(c), c.Method, text)
+	payload, err := r.deps.Upstream.CallPart(ctx, caller(c), c.Method, text)
 	if err != nil {
 		var we *wire.Error
 		if errors.As(err, &we) && !wire.Retryable(we.Code) && we.Code != wire.CodeServerError {
@@ -43,7 +43,7 @@ func (r *Router) mergedRuns(ctx context.Context, c *Call, p params) (any, bool, 
 	if werr != nil {
 		return nil, true, werr
 	}
-	if f.Offset+limit > maxMerged {
+	if _, own := r.deps.Engine.Workflow(f.Workflow); own || f.Offset+limit > maxMerged {
 		return nil, false, nil
 	}
 	filter := params{}

@@ -25,7 +25,13 @@ func (f *Federation) Seen(ctx context.Context, runID string) error {
 			return ignoreNotFound(err)
 		}
 		if err == nil {
-			if err = f.Sync(ctx, runID); err == nil {
+			once, cancel := context.WithDeadline(ctx, end)
+			err = f.Sync(once, runID)
+			cancel()
+			if errors.Is(once.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+				return nil // it hangs: the call about the run may wait longer
+			}
+			if err == nil {
 				if at, err = f.position(ctx, runID); err == nil && at.Seen {
 					return nil
 				}
@@ -61,5 +67,12 @@ func (f *Federation) Ready(ctx context.Context, runID string) error {
 	if at.NextSeq > 0 || !at.Seen && at.RunID != "" {
 		return nil // read, or being launched: the stream waits for events
 	}
+	_, leave, err := f.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
 	return f.Sync(ctx, runID)
 }

@@ -53,6 +53,8 @@ type Federation struct {
 	inited  bool                 // keys are known
 	asked   time.Time            // for a key that nobody had
 
+	forwarded chan struct{} // a token for each call that waits for a source
+
 	queue   queue
 	handed  handed
 	hidden  sync.Map     // run id → struct{}: has the id of a run of ours
@@ -80,7 +82,8 @@ func New(o Options) *Federation {
 	if o.Sweep <= 0 {
 		o.Sweep = defaultSweep
 	}
-	f := &Federation{opts: o, store: o.Store, logger: o.Logger, since: time.Now().UnixMilli(), keys: map[string]*workflow{}}
+	f := &Federation{opts: o, store: o.Store, logger: o.Logger, since: time.Now().UnixMilli(), keys: map[string]*workflow{},
+		forwarded: make(chan struct{}, maxForwarded)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.queue.init()
 	err := f.store.View(f.ctx, func(v *store.View) error {

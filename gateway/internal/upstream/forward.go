@@ -29,10 +29,14 @@ func (f *Federation) Owns(ctx context.Context, runID string) (bool, error) {
 	case !errors.Is(err, store.ErrNotFound) || runID == "" || len(runID) > maxID:
 		return false, ignoreNotFound(err)
 	}
-	p, err := f.peerNow()
-	if err != nil {
-		return false, nil // there is no upstream: nobody has the run
+	if !f.Attached() {
+		return false, nil // nobody has the run
 	}
+	p, leave, err := f.enter()
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	adopted, err := f.adopt(ctx, p, runID)
 	if adopted {
 		f.Wake(runID)
@@ -51,20 +55,22 @@ func ignoreNotFound(err error) error {
 // returned as it is, without the stacks and paths of its failures; an error of it is a
 // *wire.Error.
 func (f *Federation) Call(ctx context.Context, by source.Caller, method string, params json.RawMessage) (json.RawMessage, error) {
-	p, err := f.peerNow()
+	p, leave, err := f.enter()
 	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	return answered(p.call(ctx, by, method, params))
 }
 
 // CallRun forwards a method about a run. With live it goes to the process that
 // executes the run, while two are there, and what it has done is looked at afterwards.
 func (f *Federation) CallRun(ctx context.Context, by source.Caller, runID, method string, params json.RawMessage, live bool) (json.RawMessage, error) {
-	p, err := f.peerNow()
+	p, leave, err := f.enter()
 	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	if live && f.retiring() {
 		row, err := f.owner(ctx, p, runID)
 		if err != nil {
@@ -95,9 +101,9 @@ func (f *Federation) owner(ctx context.Context, p *peer, runID string) (string, 
 	return *row.Owner, nil
 }
 
-// Snapshot is the state of a run for a gap, as the upstream tells it.
+// Snapshot is the state of a run for a gap, as the upstream tells it before long.
 func (f *Federation) Snapshot(ctx context.Context, runID string) (json.RawMessage, error) {
-	data, err := f.Call(ctx, source.System, wire.MethodGetRun, mustJSON(map[string]any{"runId": runID}))
+	data, err := f.CallPart(ctx, source.System, wire.MethodGetRun, mustJSON(map[string]any{"runId": runID}))
 	if err != nil {
 		return nil, err
 	}
@@ -119,10 +125,11 @@ type Delivered struct {
 // Webhook forwards a delivery, once, with its body and headers as they came: the
 // upstream checks the signature. Credentials of this gateway's clients stay here.
 func (f *Federation) Webhook(ctx context.Context, key string, header http.Header, body []byte) (*Delivered, error) {
-	p, err := f.peerNow()
+	p, leave, err := f.enter()
 	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	if body == nil {
 		body = []byte{}
 	}

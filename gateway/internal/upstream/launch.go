@@ -59,9 +59,11 @@ func (f *Federation) Launch(ctx context.Context, l Launch) (Launched, error) {
 		return Launched{}, unavailable(source.Status{State: source.Stopped})
 	}
 	p := a.peer
-	if s := p.source.Status(); s.State != source.Ready {
-		return Launched{}, unavailable(s)
+	leave, err := f.admit(p)
+	if err != nil {
+		return Launched{}, err
 	}
+	defer leave()
 	if l.RunID == "" {
 		id, err := uuid.NewV7()
 		if err != nil {
