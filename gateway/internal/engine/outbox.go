@@ -25,6 +25,10 @@ type step struct {
 	done   func(stored bool)
 	events int
 	more   bool // the next step must be in the same unit
+	// plain says that the step settles nothing, or only what the machine is told before
+	// the commit: the end of another node may be told while it is on its way.
+	plain bool
+	ahead bool // it settles a node that the machine is told of before the commit
 }
 
 func (s *step) end(stored bool) {
@@ -42,6 +46,7 @@ func drop(steps []step) {
 
 // unit is one transaction of a run while it is being written.
 type unit struct {
+	steps []step // nil until the committer begins with it
 	tx    *store.Tx
 	r     *run
 	row   *store.Run // fresh; written back when dirty
@@ -59,7 +64,9 @@ func (u *unit) settle() int64 {
 	return u.pos
 }
 
-// outbox commits a run's steps in order, one unit in flight at a time.
+// outbox commits a run's steps in order, one unit in flight at a time. The unit takes
+// what is queued when the committer begins with it, so that steps which come while it
+// waits for its turn need no further commit.
 type outbox struct {
 	r  *run
 	mu sync.Mutex
@@ -113,25 +120,28 @@ func (o *outbox) flush() {
 		o.mu.Unlock()
 		return
 	}
+	o.inFlight = true
+	o.mu.Unlock()
+	o.submit(&unit{r: o.r})
+}
+
+func (o *outbox) submit(u *unit) {
+	o.r.e.store.Submit(func(tx *store.Tx) error { return o.write(tx, u) }, func(err error) { o.done(u, err) })
+}
+
+// take returns the steps of the next unit.
+func (o *outbox) take() []step {
 	n := min(len(o.queued), maxSteps)
 	for n < len(o.queued) && o.queued[n-1].more {
 		n++
 	}
 	steps := o.queued[:n:n]
 	o.queued = o.queued[n:]
-	o.inFlight = true
-	o.mu.Unlock()
-	o.submit(steps)
-}
-
-func (o *outbox) submit(steps []step) {
-	u := &unit{r: o.r}
-	o.r.e.store.Submit(func(tx *store.Tx) error { return o.write(tx, u, steps) },
-		func(err error) { o.done(u, steps, err) })
+	return steps
 }
 
 // write runs on the committer's goroutine.
-func (o *outbox) write(tx *store.Tx, u *unit, steps []step) error {
+func (o *outbox) write(tx *store.Tx, u *unit) error {
 	row, err := tx.Run(o.r.id)
 	if err != nil {
 		if errors.Is(err, store.ErrNotFound) {
@@ -143,10 +153,12 @@ func (o *outbox) write(tx *store.Tx, u *unit, steps []step) error {
 		return errFenced
 	}
 	o.mu.Lock()
-	pos, moves := o.pos, o.moves
+	if u.steps == nil { // else it is tried again
+		u.steps = o.take()
+	}
+	*u = unit{steps: u.steps, tx: tx, r: o.r, row: row, now: o.r.e.nowMs(), pos: o.pos, moves: o.moves}
 	o.mu.Unlock()
-	*u = unit{tx: tx, r: o.r, row: row, now: o.r.e.nowMs(), pos: pos, moves: moves}
-	for _, s := range steps {
+	for _, s := range u.steps {
 		if s.do == nil {
 			continue
 		}
@@ -167,34 +179,34 @@ func (o *outbox) write(tx *store.Tx, u *unit, steps []step) error {
 }
 
 // done runs on the committer's goroutine.
-func (o *outbox) done(u *unit, steps []step, err error) {
+func (o *outbox) done(u *unit, err error) {
 	switch {
 	case err == nil:
 		o.mu.Lock()
 		o.pos, o.moves = u.pos, u.moves
 		o.backoff = 0
-		for i := range steps {
-			o.waiting -= steps[i].events
+		for i := range u.steps {
+			o.waiting -= u.steps[i].events
 		}
 		o.inFlight = false
 		o.mu.Unlock()
 		o.drained.Broadcast()
-		for i := range steps {
-			steps[i].end(true)
+		for i := range u.steps {
+			u.steps[i].end(true)
 		}
-		o.r.box.post(func() { o.r.committed(u, steps) })
+		o.r.box.post(func() { o.r.committed(u) })
 		o.flush()
 	case errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrClosed):
-		o.retry(steps)
+		o.retry(u)
 	default:
 		o.close()
-		drop(steps)
+		drop(u.steps)
 		o.r.box.post(func() { o.r.refused(err) })
 	}
 }
 
-// retry submits the same steps again later, for as long as the engine lives.
-func (o *outbox) retry(steps []step) {
+// retry submits the same unit again later, for as long as the engine lives.
+func (o *outbox) retry(u *unit) {
 	o.mu.Lock()
 	o.backoff = min(max(2*o.backoff, firstRetry), lastRetry)
 	wait := o.backoff
@@ -204,10 +216,10 @@ func (o *outbox) retry(steps []step) {
 		closed := o.closed
 		o.mu.Unlock()
 		if closed || o.r.e.isKilled() {
-			drop(steps)
+			drop(u.steps)
 			return
 		}
-		o.submit(steps)
+		o.submit(u)
 	})
 }
 

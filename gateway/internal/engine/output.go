@@ -51,7 +51,7 @@ func (r *run) emit(ev event) {
 	r.stage(step{do: func(u *unit) error {
 		fresh := *encoded
 		return u.tx.Append(u.r.id, &fresh)
-	}, events: 1})
+	}, events: 1, plain: true})
 }
 
 func (r *run) usage(op program.Usage) {
@@ -111,7 +111,7 @@ func (r *run) taskHeartbeat(op program.Heartbeat) {
 	n.sentBeat = now
 	row := &store.Attempt{NodeID: n.key.NodeID, Iteration: n.key.Iteration, Attempt: op.Number, State: wire.NodeInProgress,
 		StartedAtMs: n.row.UpdatedAtMs, HeartbeatAtMs: now, Heartbeat: n.beat}
-	r.stage(step{do: func(u *unit) error { return u.tx.UpsertAttempt(u.r.id, row) }, more: true})
+	r.stage(step{do: func(u *unit) error { return u.tx.UpsertAttempt(u.r.id, row) }, more: true, plain: true})
 	r.emit(event{typ: wire.TypeTaskHeartbeat, name: wire.EventTaskHeartbeat, at: now, node: &n.key, attempt: op.Number,
 		detail: []field{boolean("hasData", n.beat != nil), number("dataSizeBytes", int64(len(n.beat))), number("intervalMs", interval)}})
 }

@@ -45,7 +45,7 @@ func (r *run) stageStatus(status string) {
 	if r.status == status && len(r.staged) == 0 {
 		return
 	}
-	known := r.moves
+	known := r.moves + r.ahead
 	now := r.now()
 	r.stage(step{do: func(u *unit) error {
 		// Something that this unit, or one before it, found sets the run to work again.

@@ -44,7 +44,7 @@ func retrying(n *node, now int64) event {
 
 // putAttempt stages a node's row with the row of its attempt.
 func (r *run) putAttempt(n *node, attempt *store.Attempt, events ...event) {
-	r.stage(step{do: func(u *unit) error { return u.tx.UpsertAttempt(u.r.id, attempt) }, more: true})
+	r.stage(step{do: func(u *unit) error { return u.tx.UpsertAttempt(u.r.id, attempt) }, more: true, plain: true})
 	due := n.row.WakeAtMs
 	r.put(n, func() { r.wakeAt(due) }, events...)
 }

@@ -49,6 +49,8 @@ type run struct {
 	staged   []step
 	pos      int64 // last position this goroutine knows to be committed
 	moves    int64 // likewise of unit.moves
+	ahead    int64 // nodes whose end the machine knows and no commit does yet
+	unclear  int   // steps on their way that may settle a node
 	live     int   // attempts in flight
 	limit    int   // bound of live
 	nextTick int64 // earliest wake registered with the waker; 0 none
@@ -212,6 +214,11 @@ func (r *run) stage(s step) {
 		s.end(false)
 		return
 	}
+	if s.ahead {
+		r.ahead++
+	} else if !s.plain {
+		r.unclear++
+	}
 	r.staged = append(r.staged, s)
 }
 
@@ -252,10 +259,15 @@ func (r *run) commit() {
 func (r *run) holding() bool { return r.pausing || r.stopping || r.ending || r.halting }
 
 // committed follows a commit.
-func (r *run) committed(u *unit, steps []step) {
+func (r *run) committed(u *unit) {
 	r.pos, r.moves = u.pos, u.moves
 	r.status = u.row.Status
-	for _, s := range steps {
+	for _, s := range u.steps {
+		if s.ahead {
+			r.ahead--
+		} else if !s.plain {
+			r.unclear--
+		}
 		if s.after != nil && !r.over {
 			s.after()
 		}

@@ -71,7 +71,7 @@ func (r *run) startAttempt(n *node, now int64) {
 			return err
 		}
 		return u.appendAll(started)
-	}, after: func() { r.attempt(n, number) }, events: 1})
+	}, after: func() { r.attempt(n, number) }, events: 1, plain: true})
 }
 
 // attempt hands a committed attempt to the machine.

@@ -133,7 +133,7 @@ func (r *run) put(n *node, after func(), events ...event) {
 			return err
 		}
 		return u.appendAll(encoded)
-	}, after: after, events: len(events)})
+	}, after: after, events: len(events), plain: true})
 }
 
 // running notes in the run's row that it works again after a wait.
@@ -153,15 +153,25 @@ func (u *unit) settleRow(row *store.Node) {
 
 // end stages the end of a node whose new state, output and error are in its row
 // already. attempt may be nil.
+//
+// The machine need not wait for the commit: whatever it does next is in the same unit
+// or a later one, and the body of a task begins after a commit of its own. But it must
+// be told of ends in the order of their positions, so not while another step may settle
+// a node.
 func (r *run) end(n *node, attempt *store.Attempt, events ...event) {
 	row, encoded := n.row, r.encode(events)
+	ahead := r.unclear == 0 && !r.holding()
+	now := r.now()
 	var written store.Node
-	r.stage(step{do: func(u *unit) error {
+	s := step{ahead: ahead, do: func(u *unit) error {
 		if err := u.running(); err != nil {
 			return err
 		}
 		written = row
 		u.settleRow(&written)
+		if ahead {
+			written.SettledAtMs = now // as the machine knows it
+		}
 		if attempt != nil {
 			if err := u.tx.UpsertAttempt(u.r.id, attempt); err != nil {
 				return err
@@ -171,10 +181,22 @@ func (r *run) end(n *node, attempt *store.Attempt, events ...event) {
 			return err
 		}
 		return u.appendAll(encoded)
-	}, after: func() { r.settled(n, &written) }, events: len(events)})
+	}, after: func() {
+		if ahead {
+			n.row.Position = written.Position
+		} else {
+			r.settled(n, &written)
+		}
+	}, events: len(events)}
+	r.stage(s)
+	if ahead {
+		told := row
+		told.SettledAtMs, told.UpdatedAtMs, told.WakeAtMs = now, now, 0
+		r.settled(n, &told)
+	}
 }
 
-// settled takes the committed end of a node into memory and queues its settlement.
+// settled takes the end of a node into memory and queues its settlement.
 func (r *run) settled(n *node, row *store.Node) {
 	n.row = *row
 	n.checking = false
