@@ -81,6 +81,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	runs     map[string]*run     // in memory or queued for a slot
+	ahead    map[*run]struct{}   // begun, and not stored yet
 	halted   map[string]struct{} // runs that are kept out of memory
 	rewound  map[string]struct{} // runs that are being rewound
 	stopping bool
@@ -125,7 +126,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{
 		opts: o, store: o.Store, log: o.Logger, clock: o.Clock,
-		runs: make(map[string]*run), halted: make(map[string]struct{}), rewound: make(map[string]struct{}), killed: make(chan struct{}), moves: make(chan struct{}, 1),
+		runs: make(map[string]*run), ahead: make(map[*run]struct{}), halted: make(map[string]struct{}), rewound: make(map[string]struct{}), killed: make(chan struct{}), moves: make(chan struct{}, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.registry.load = o.Load
@@ -173,6 +174,9 @@ func (e *Engine) Stop(ctx context.Context) error {
 	for _, r := range e.runs {
 		runs = append(runs, r)
 	}
+	for r := range e.ahead {
+		runs = append(runs, r)
+	}
 	e.mu.Unlock()
 	e.cancel()
 	e.waker.stop()
@@ -203,6 +207,9 @@ func (e *Engine) abandon() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, r := range e.runs {
+		r.out.close()
+	}
+	for r := range e.ahead {
 		r.out.close()
 	}
 }

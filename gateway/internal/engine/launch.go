@@ -84,9 +84,15 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 	if held {
 		row.StartedAtMs, row.Owner, row.HeartbeatAtMs, row.Queued = row.CreatedAtMs, e.opts.Owner, row.CreatedAtMs, false
 	}
+	// A key is there to be repeated, and Within may store nothing.
+	var ahead *run
+	if held && l.IdempotencyKey == "" && l.Within == nil {
+		ahead = e.startAhead(row, part)
+	}
 	result := make(chan error, 1)
 	var existing *store.Run
 	stored := false
+	first := &unit{r: ahead, launch: true}
 	// Not Update: the run must be set to work even if the caller has gone.
 	e.store.Submit(func(tx *store.Tx) error {
 		existing, stored = nil, false
@@ -96,6 +102,9 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 				err = errQueueFull(e.opts.MaxQueued)
 			}
 			stored = err == nil && existing == nil
+			if stored && ahead != nil {
+				err = ahead.out.write(tx, first)
+			}
 			return err
 		}
 		if l.Within != nil {
@@ -103,7 +112,14 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 		}
 		return insert()
 	}, func(err error) {
-		e.begun(row, part, held, err == nil && stored)
+		switch {
+		case ahead == nil:
+			e.begun(row, part, held, err == nil && stored)
+		case err == nil && stored:
+			e.stored(ahead, first)
+		default:
+			e.refuse(ahead, first)
+		}
 		result <- err
 	})
 	select {

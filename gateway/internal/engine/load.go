@@ -58,6 +58,9 @@ func (r *run) know(nodes []*store.Node) {
 	r.nodes = make(map[program.Key]*node, len(nodes))
 	r.resets = nil
 	r.byRef = make(map[int64]*node)
+	if r.fresh != nil { // its first unit may be on its way already
+		return
+	}
 	r.out.pos = r.row.LastPosition
 	for _, row := range nodes {
 		r.adopt(row)

@@ -28,6 +28,7 @@ type step struct {
 	// plain says that the step settles nothing, or only what the machine is told before
 	// the commit: the end of another node may be told while it is on its way.
 	plain bool
+	last  bool // it ends the run's stay in memory
 	ahead bool // it settles a node that the machine is told of before the commit
 }
 
@@ -46,15 +47,16 @@ func drop(steps []step) {
 
 // unit is one transaction of a run while it is being written.
 type unit struct {
-	steps []step // nil until the committer begins with it
-	tx    *store.Tx
-	r     *run
-	row   *store.Run // fresh; written back when dirty
-	now   int64
-	pos   int64 // last position given
-	moves int64 // counts what may set the workflow function to work
-	dirty bool
-	count int64 // of the run's events, once the unit is written
+	steps  []step // nil until the committer begins with it
+	launch bool   // it stores the run, too
+	tx     *store.Tx
+	r      *run
+	row    *store.Run // fresh; written back when dirty
+	now    int64
+	pos    int64 // last position given
+	moves  int64 // counts what may set the workflow function to work
+	dirty  bool
+	count  int64 // of the run's events, once the unit is written
 }
 
 // settle gives the next position of the journal.
@@ -126,14 +128,18 @@ func (o *outbox) flush() {
 }
 
 func (o *outbox) submit(u *unit) {
-	o.r.e.store.Submit(func(tx *store.Tx) error { return o.write(tx, u) }, func(err error) { o.done(u, err) })
+	o.r.e.store.Submit(func(tx *store.Tx) error { return o.write(tx, u) }, func(err error) { _ = o.done(u, err) })
 }
 
-// take returns the steps of the next unit.
-func (o *outbox) take() []step {
+// take returns the steps of the next unit. A run ends after its launch, however short it
+// is: who launches it is told so first.
+func (o *outbox) take(launch bool) []step {
 	n := min(len(o.queued), maxSteps)
 	for n < len(o.queued) && o.queued[n-1].more {
 		n++
+	}
+	if launch && n > 0 && o.queued[n-1].last {
+		n--
 	}
 	steps := o.queued[:n:n]
 	o.queued = o.queued[n:]
@@ -149,14 +155,14 @@ func (o *outbox) write(tx *store.Tx, u *unit) error {
 		}
 		return err
 	}
-	if wire.RunTerminal(row.Status) || row.Status == wire.RunPaused || row.Generation != o.r.generation {
+	if !u.launch && (wire.RunTerminal(row.Status) || row.Status == wire.RunPaused || row.Generation != o.r.generation) {
 		return errFenced
 	}
 	o.mu.Lock()
 	if u.steps == nil { // else it is tried again
-		u.steps = o.take()
+		u.steps = o.take(u.launch)
 	}
-	*u = unit{steps: u.steps, tx: tx, r: o.r, row: row, now: o.r.e.nowMs(), pos: o.pos, moves: o.moves}
+	*u = unit{steps: u.steps, launch: u.launch, tx: tx, r: o.r, row: row, now: o.r.e.nowMs(), pos: o.pos, moves: o.moves}
 	o.mu.Unlock()
 	for _, s := range u.steps {
 		if s.do == nil {
@@ -178,8 +184,8 @@ func (o *outbox) write(tx *store.Tx, u *unit) error {
 	return nil
 }
 
-// done runs on the committer's goroutine.
-func (o *outbox) done(u *unit, err error) {
+// done runs on the committer's goroutine. False means that the run has left memory.
+func (o *outbox) done(u *unit, err error) (heard bool) {
 	switch {
 	case err == nil:
 		o.mu.Lock()
@@ -194,15 +200,16 @@ func (o *outbox) done(u *unit, err error) {
 		for i := range u.steps {
 			u.steps[i].end(true)
 		}
-		o.r.box.post(func() { o.r.committed(u) })
+		heard = o.r.box.post(func() { o.r.committed(u) })
 		o.flush()
 	case errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrClosed):
 		o.retry(u)
 	default:
 		o.close()
 		drop(u.steps)
-		o.r.box.post(func() { o.r.refused(err) })
+		heard = o.r.box.post(func() { o.r.refused(err) })
 	}
+	return heard
 }
 
 // retry submits the same unit again later, for as long as the engine lives.

@@ -168,7 +168,7 @@ func describeRequest(req *program.Request) string {
 // replay brings the run to where its journal ends; what the function asks for beyond
 // it is taken up then.
 func (r *run) replay() {
-	p := &replayer{machine: r.machine, nodes: r.nodes, byRef: r.byRef, log: r.logLine}
+	p := &replayer{machine: r.machine, nodes: r.nodes, byRef: r.byRef, log: r.sayLine}
 	r.replayer = p
 	err := p.run(r.input(), r.pos)
 	r.replayer = nil

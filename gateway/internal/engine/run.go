@@ -47,13 +47,15 @@ type run struct {
 	ordinal  int64
 	settleQ  []*node
 	staged   []step
-	pos      int64 // last position this goroutine knows to be committed
-	moves    int64 // likewise of unit.moves
-	ahead    int64 // nodes whose end the machine knows and no commit does yet
-	unclear  int   // steps on their way that may settle a node
-	live     int   // attempts in flight
-	limit    int   // bound of live
-	nextTick int64 // earliest wake registered with the waker; 0 none
+	pos      int64             // last position this goroutine knows to be committed
+	moves    int64             // likewise of unit.moves
+	ahead    int64             // nodes whose end the machine knows and no commit does yet
+	unclear  int               // steps on their way that may settle a node
+	unstored bool              // its launch is not committed yet
+	early    []program.LogLine // said until then
+	live     int               // attempts in flight
+	limit    int               // bound of live
+	nextTick int64             // earliest wake registered with the waker; 0 none
 	parkAt   Timer
 	parkDue  bool
 	replayer *replayer // while the journal is replayed
@@ -68,10 +70,15 @@ type run struct {
 
 // newRun makes the actor of a run that is not in memory. e.mu is held.
 func (e *Engine) newRun(id string, part share) *run {
+	r := e.makeRun(id, part)
+	e.runs[id] = r
+	return r
+}
+
+func (e *Engine) makeRun(id string, part share) *run {
 	r := &run{e: e, id: id, share: part, box: newInbox(), gone: make(chan struct{}), log: e.log.With(zap.String("run", id))}
 	r.ctx, r.cancel = context.WithCancel(e.ctx)
 	r.out.init(r)
-	e.runs[id] = r
 	return r
 }
 
@@ -137,13 +144,14 @@ func (e *Engine) withdraw(r *run) bool {
 	return true
 }
 
-// forget removes r, and only r, from memory.
-func (e *Engine) forget(r *run) {
+// forget removes r, and only r, from memory, and reports whether it was there.
+func (e *Engine) forget(r *run) (found bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.runs[r.id] == r {
+	if found = e.runs[r.id] == r; found {
 		delete(e.runs, r.id)
 	}
+	return found
 }
 
 func (r *run) main() {
@@ -151,13 +159,17 @@ func (r *run) main() {
 	defer func() {
 		if p := recover(); p != nil { // a defect of ours or of a machine must not take the others down
 			r.log.Error("panic while executing the run", zap.Any("panic", p), zap.Stack("stack"))
-			r.pauseBroken(fmt.Errorf("internal error: %v", p))
+			if !r.unstored { // else it is taken up again once it is stored
+				r.pauseBroken(fmt.Errorf("internal error: %v", p))
+			}
 		}
 	}()
 	if !r.load() {
 		return
 	}
-	r.beginTrace()
+	if !r.unstored {
+		r.beginTrace()
+	}
 	r.begin()
 	for !r.over {
 		msgs := r.box.take()
@@ -195,14 +207,18 @@ func (r *run) leave() {
 		r.machine.Close()
 	}
 	r.e.slots.works(r)
-	r.e.forget(r)
+	found := r.e.forget(r)
 	close(r.gone)
 	r.e.slots.release(r.share)
 	r.e.live.Add(-1)
 	r.e.mu.Lock()
-	restart := r.restart
+	again := r.restart || r.unheard || !r.box.empty()
+	delete(r.e.ahead, r)
 	r.e.mu.Unlock()
-	if restart || r.unheard || !r.box.empty() { // somebody wanted something of a run that was about to go
+	if r.unstored {
+		again = found // it broke down before it heard that it is stored
+	}
+	if again { // somebody wanted something of a run that was about to go
 		r.e.wake(r.id, r.share, nil)
 	}
 	r.e.wg.Done()
@@ -224,6 +240,7 @@ func (r *run) stage(s step) {
 
 // stageLast adds the step that ends the run's stay in memory.
 func (r *run) stageLast(s step) {
+	s.last = true
 	r.stage(s)
 	r.ending = true
 }
@@ -262,6 +279,9 @@ func (r *run) holding() bool { return r.pausing || r.stopping || r.ending || r.h
 func (r *run) committed(u *unit) {
 	r.pos, r.moves = u.pos, u.moves
 	r.status = u.row.Status
+	if r.unstored {
+		r.isStored()
+	}
 	for _, s := range u.steps {
 		if s.ahead {
 			r.ahead--

@@ -55,7 +55,7 @@ func (r *run) ops(ops []program.Op) {
 		case program.TaskEffect:
 			r.taskEffect(op)
 		case program.LogLine:
-			r.logLine(op)
+			r.sayLine(op)
 		default:
 			r.log.Error("the machine returned an unknown operation", zap.String("type", fmt.Sprintf("%T", op)))
 		}
