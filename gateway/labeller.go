@@ -1,34 +1,39 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"sync"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 )
 
-// maxUnlabelled bounds the ended runs whose workflow is looked up for the metrics.
+// maxUnlabelled bounds the ended runs that are still to be counted.
 const maxUnlabelled = 4_096
 
-// labeller finds the workflow of ended runs for a counter, away from the committer's
-// goroutine. What does not fit is counted without a workflow.
+// labeller counts ended runs by workflow and status, away from the committer's goroutine.
+// What does not fit is counted without a workflow.
 type labeller struct {
-	queue chan *store.Event
+	queue chan ended
 	done  sync.WaitGroup
 	r     *running
 }
 
+// ended is a run that has ended.
+type ended struct {
+	event    *store.Event
+	workflow string
+}
+
 func (r *running) startLabeller() {
-	r.labels.r, r.labels.queue = r, make(chan *store.Event, maxUnlabelled)
+	r.labels.r, r.labels.queue = r, make(chan ended, maxUnlabelled)
 	r.labels.done.Add(1)
 	go r.labels.run()
 }
 
-// add must not be called after stop.
+// add is for the store's OnCommit. It must not be called after stop.
 func (l *labeller) add(e *store.Event) {
 	select {
-	case l.queue <- e:
+	case l.queue <- ended{e, l.r.store.WorkflowOf(e.RunID)}:
 	default:
 		l.r.metrics.completed("", statusOf(e))
 	}
@@ -37,16 +42,7 @@ func (l *labeller) add(e *store.Event) {
 func (l *labeller) run() {
 	defer l.done.Done()
 	for e := range l.queue {
-		workflow := ""
-		// A failed lookup costs the label only.
-		_ = l.r.store.View(context.Background(), func(v *store.View) error {
-			run, err := v.Run(e.RunID)
-			if err == nil {
-				workflow = run.WorkflowKey
-			}
-			return err
-		})
-		l.r.metrics.completed(workflow, statusOf(e))
+		l.r.metrics.completed(e.workflow, statusOf(e.event))
 	}
 }
 

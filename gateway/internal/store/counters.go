@@ -6,11 +6,12 @@ const maxCounters = 65_536
 
 // counter is what Append must know of a run.
 type counter struct {
-	rid     int64
-	system  bool
-	nextLog int64
-	nextSeq int64
-	marked  int64 // the mark in which it was last saved for undo
+	rid      int64
+	workflow string
+	system   bool
+	nextLog  int64
+	nextSeq  int64
+	marked   int64 // the mark in which it was last saved for undo
 }
 
 // counters holds the next numbers of runs and the state version as they are inside
@@ -91,7 +92,7 @@ func (k *counters) touch(c *counter) {
 }
 
 const (
-	sqlCounterRun = "SELECT rid, seq_base, system FROM gateway_runs WHERE run_id = ?"
+	sqlCounterRun = "SELECT rid, seq_base, system, workflow_key FROM gateway_runs WHERE run_id = ?"
 	sqlCounterLog = "SELECT max(log_seq) + 1 FROM gateway_events WHERE rid = ?"
 	sqlCounterSeq = "SELECT max(seq) FROM gateway_events WHERE rid = ? AND seq IS NOT NULL"
 )
@@ -105,7 +106,7 @@ func (tx *Tx) counter(runID string) (*counter, error) {
 	var c counter
 	var base int64
 	err := tx.c.one(sqlCounterRun, []any{runID}, func(r row) {
-		c.rid, base, c.system = r.num(0), r.num(1), r.bool(2)
+		c.rid, base, c.system, c.workflow = r.num(0), r.num(1), r.bool(2), r.str(3)
 	})
 	if err != nil {
 		return nil, err
@@ -119,6 +120,16 @@ func (tx *Tx) counter(runID string) (*counter, error) {
 	}
 	c.nextSeq = max(last+1, base)
 	return k.add(runID, c), nil
+}
+
+// WorkflowOf returns the key of the workflow of a run that has an event in the
+// transaction that OnCommit or OnLog is being told of, without reading it. Call it from
+// those functions only. "" when it is not known, as of a run that was deleted at once.
+func (s *Store) WorkflowOf(runID string) string {
+	if c := s.counters.runs[runID]; c != nil {
+		return c.workflow
+	}
+	return ""
 }
 
 // EventCount is the number of durable events of a run, those of this transaction

@@ -57,7 +57,7 @@ func (tx *Tx) InsertRun(r *Run) error {
 	tx.Touch(CollectionRuns | CollectionRunEvents)
 	r.RID = rid
 	tx.s.runs.inserted(r)
-	tx.s.counters.add(r.RunID, counter{rid: rid, system: r.System, nextSeq: max(1, r.SeqBase)})
+	tx.s.counters.add(r.RunID, counter{rid: rid, workflow: r.WorkflowKey, system: r.System, nextSeq: max(1, r.SeqBase)})
 	return nil
 }
 
