@@ -18,6 +18,7 @@ import (
 // Times of a Watcher.
 const (
 	debounce     = 50 * time.Millisecond  // after a file event, before reading
+	noisePause   = 50 * time.Millisecond  // after one that is of no concern, before hearing another
 	retryCorrupt = 100 * time.Millisecond // between two looks at a file that does not parse
 	corruptLooks = 3                      // looks before it is believed: writers that truncate are quick
 	pollMissing  = 500 * time.Millisecond // a mount over a folder raises no file event
@@ -111,14 +112,24 @@ func (w *Watcher) run(dirs *dirSet) {
 			timer.Reset(debounce)
 		}
 	}
+	// In a busy folder, as that of the database is, equal events become one while nobody
+	// takes them.
+	var deaf <-chan time.Time
 	for looks := 0; ; {
+		events := dirs.events()
+		if deaf != nil {
+			events = nil
+		}
 		select {
 		case <-w.stop:
 			return
-		case ev, ok := <-dirs.events():
-			// Noise of a busy folder costs a stat, nothing more.
+		case <-deaf:
+			deaf = nil
+		case ev, ok := <-events:
 			if !ok || dirs.concerns(ev.Name) || !w.same() {
 				hurry()
+			} else {
+				deaf = time.After(noisePause)
 			}
 			if !ok {
 				dirs.notify = nil
