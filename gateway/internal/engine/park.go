@@ -47,7 +47,11 @@ func (r *run) stageStatus(status string) {
 	}
 	known := r.moves + r.ahead
 	now := r.now()
+	pause := false
 	r.stage(step{do: func(u *unit) error {
+		if pause = u.row.PauseRequestedMs != 0; pause {
+			return nil // it must not leave memory before it hears of that
+		}
 		// Something that this unit, or one before it, found sets the run to work again.
 		if u.moves != known || u.row.Status == status || u.row.Status == wire.RunPaused {
 			return nil
@@ -55,6 +59,10 @@ func (r *run) stageStatus(status string) {
 		u.row.Status, u.row.Owner, u.row.HeartbeatAtMs = status, "", 0
 		u.dirty = true
 		return u.append(statusEvent(status, now))
+	}, after: func() {
+		if pause {
+			r.pause()
+		}
 	}, events: 1})
 }
 

@@ -363,3 +363,25 @@ func TestRetryOfARunThatWaitsForASlot(t *testing.T) {
 	h.idle()
 	require.Len(t, made, 1)
 }
+
+// A pause that is stored while the run is about to leave memory is not left lying.
+func TestPauseRequestedBesideParking(t *testing.T) {
+	h := newHouse(t, define("main", func(ctx wf) (any, error) {
+		return nil, ctx.Task("a", func(workflow.Task) (any, error) { return nil, errBoom }, nil,
+			workflow.Retries(1, 24*time.Hour))
+	})).open()
+	h.launch("main", "r", nil)
+	h.until("the first attempt has failed", func(v *store.View) bool {
+		n, err := v.Node("r", "a", 0)
+		return err == nil && n.Attempt == 1 && n.State == wire.NodePending
+	})
+	require.NoError(t, h.st.Update(bg, func(tx *store.Tx) error { // what Pause stores, before it tells the run
+		row, err := tx.Run("r")
+		if err != nil {
+			return err
+		}
+		row.PauseRequestedMs = 1
+		return tx.UpdateRun(row)
+	}))
+	h.tickUntil(defaultIdle, wire.RunPaused)
+}

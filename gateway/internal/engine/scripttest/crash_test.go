@@ -51,7 +51,7 @@ func TestKillAfterEveryCommit(t *testing.T) {
 				h := newHouse(t, defs)
 				if h.surviveKill(key, limit) {
 					t.Logf("%d commits", limit-1)
-					require.Greater(t, limit, 10)
+					require.Greater(t, limit, 5) // how many there are depends on what shares one
 					return
 				}
 			}
