@@ -26,15 +26,14 @@ func AppendEvent(dst []byte, event string, payload []byte, seq, stateVersion int
 	return AppendEventTail(appendPayload(AppendEventHead(dst, event), payload), seq, stateVersion)
 }
 
-// AppendRunEventHead appends a run.event frame up to the payload of the event it
-// carries.
-func AppendRunEventHead(dst []byte, streamID, runID, event string) []byte {
+// AppendRunEventPrefix appends a run.event frame up to the name of the event it carries:
+// what all frames of a stream have in common.
+func AppendRunEventPrefix(dst []byte, streamID, runID string) []byte {
 	dst = append(dst, `{"type":"event","event":"`+EventRun+`","payload":{"streamId":`...)
 	dst = AppendString(dst, streamID)
 	dst = append(dst, `,"apiVersion":"`+APIVersion+`","type":"RunEvent","runId":`...)
 	dst = AppendString(dst, runID)
-	dst = AppendString(append(dst, `,"event":`...), event)
-	return append(dst, `,"payload":`...)
+	return append(dst, `,"event":`...)
 }
 
 // AppendRunEventTail appends the rest: the run's own seq and the stateVersion of
@@ -45,11 +44,20 @@ func AppendRunEventTail(dst []byte, runSeq, eventVersion, seq, stateVersion int6
 	return AppendEventTail(append(dst, '}'), seq, stateVersion)
 }
 
+// AppendRunEventOf appends the run.event frame that begins with a stream's prefix.
+func AppendRunEventOf(dst, prefix []byte, event string, payload []byte, runSeq, eventVersion, seq, stateVersion int64) []byte {
+	return appendRunEventRest(append(dst, prefix...), event, payload, runSeq, eventVersion, seq, stateVersion)
+}
+
 // AppendRunEvent appends a whole run.event frame.
 func AppendRunEvent(dst []byte, streamID, runID, event string, payload []byte,
 	runSeq, eventVersion, seq, stateVersion int64,
 ) []byte {
-	dst = appendPayload(AppendRunEventHead(dst, streamID, runID, event), payload)
+	return appendRunEventRest(AppendRunEventPrefix(dst, streamID, runID), event, payload, runSeq, eventVersion, seq, stateVersion)
+}
+
+func appendRunEventRest(dst []byte, event string, payload []byte, runSeq, eventVersion, seq, stateVersion int64) []byte {
+	dst = appendPayload(append(AppendString(dst, event), `,"payload":`...), payload)
 	return AppendRunEventTail(dst, runSeq, eventVersion, seq, stateVersion)
 }
 

@@ -220,9 +220,12 @@ func (wr *writer) endStream(c *conn, w *work, i int, failure *wire.Error) {
 // pull writes one batch of a stream.
 func (wr *writer) pull(c *conn, w *work, s *stream) (int, error) {
 	n, err := s.cursor.Next(w.events[:])
+	if n > 0 && s.prefix == nil {
+		s.prefix = wire.AppendRunEventPrefix(nil, s.id, s.runID)
+	}
 	for _, ev := range w.events[:n] {
 		wr.version = max(wr.version, ev.StateVersion)
-		wr.event(c, w, wire.AppendRunEvent(w.scratch[:0], s.id, s.runID, ev.Name, ev.Payload,
+		wr.event(c, w, wire.AppendRunEventOf(w.scratch[:0], s.prefix, ev.Name, ev.Payload,
 			ev.Seq, ev.StateVersion, wr.seq+1, wr.version))
 		if wr.broken {
 			break
