@@ -31,7 +31,9 @@ const fixtureTokens = `{"version":2,"tokens":{
 	"watcher":{"role":"operator","scopes":["observability:read"]},
 	"expired":{"role":"operator","scopes":["*"],"expiresAtMs":1000},
 	"revoked":{"role":"operator","scopes":["*"],"revokedAtMs":1000},
-	"none":{"role":"operator","scopes":[]}
+	"none":{"role":"operator","scopes":[]},
+	"other":{"role":"operator","scopes":["*"],"userId":"dave"},
+	"admin":{"role":"admin","scopes":["*"],"userId":"root"}
 }}`
 
 // fixtureWorkflows are Go workflows that need no clock.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -34,15 +35,17 @@ func (r *Router) guardApproval(ctx context.Context, c *Call, p params, runID str
 		gate, err = v.Approval(runID, p.str("nodeId"), p.iteration())
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil // nothing to decide: the upstream says so
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	var o program.ApprovalOptions
-	if len(gate.Request) > 0 && json.Unmarshal(gate.Request, &o) != nil {
+	if err == nil && gate.Status == wire.ApprovalRequested && len(gate.Request) > 0 && json.Unmarshal(gate.Request, &o) != nil {
 		return wire.Errorf(wire.CodeForbidden, "Who may decide this approval cannot be read")
+	}
+	if len(o.AllowedUsers)+len(o.AllowedScopes) == 0 {
+		if o.AllowedUsers, o.AllowedScopes, err = r.listedGate(ctx, runID, p); err != nil {
+			return err
+		}
 	}
 	if len(o.AllowedUsers) > 0 && !slices.Contains(o.AllowedUsers, c.Principal.UserID) {
 		return wire.Errorf(wire.CodeForbidden, "User is not allowed to decide this approval")
@@ -51,6 +54,31 @@ func (r *Router) guardApproval(ctx context.Context, c *Call, p params, runID str
 		return wire.Errorf(wire.CodeForbidden, "Connection is missing required approval scope")
 	}
 	return nil
+}
+
+// listedGate reads from the upstream's list who may decide a gate of which no copy says
+// it: Smithers asks for a decision a moment before its log does, and the logs of some of
+// its versions do not tell. Nobody in particular when
+// it is not listed: there is nothing to decide then, and the upstream says so.
+func (r *Router) listedGate(ctx context.Context, runID string, p params) (users, scopes []string, err error) {
+	filter, err := json.Marshal(map[string]any{"runId": runID})
+	if err != nil {
+		return nil, nil, err
+	}
+	payload, err := r.deps.Upstream.Call(ctx, source.System, wire.MethodListApprovals, filter)
+	if err != nil {
+		return nil, nil, err
+	}
+	var rows []wire.ApprovalRow
+	if json.Unmarshal(payload, &rows) != nil {
+		return nil, nil, wire.Errorf(wire.CodeForbidden, "Who may decide this approval cannot be read")
+	}
+	for _, row := range rows {
+		if row.RunID == runID && row.NodeID == p.str("nodeId") && row.Iteration == p.iteration() {
+			return row.AllowedUsers, row.AllowedScopes, nil
+		}
+	}
+	return nil, nil, nil
 }
 
 func (r *Router) guardRewind(ctx context.Context, c *Call, runID string) error {
