@@ -22,6 +22,9 @@ type Options struct {
 	Logger *zap.Logger
 	// MaxEventBytes bounds the payload of an event; 0: wire.MaxEventPayloadBytes.
 	MaxEventBytes int
+	// MaxPageBytes bounds what is read of a log at once, unless that is a single event;
+	// 0: 8 MiB.
+	MaxPageBytes int
 	// Own reports whether this gateway has a workflow of that key itself, and where it
 	// comes from, for messages. May be nil.
 	Own func(key string) (from string, ok bool)
@@ -32,6 +35,7 @@ type Options struct {
 // Standard values of Options.
 const (
 	defaultSweep = 2 * time.Second
+	defaultPage  = 8 << 20
 	workers      = 8 // that read logs at once
 )
 
@@ -55,12 +59,13 @@ type Federation struct {
 
 	forwarded chan struct{} // a token for each call that waits for a source
 
-	queue   queue
-	handed  handed
-	hidden  sync.Map     // run id → struct{}: has the id of a run of ours
-	pending sync.Map     // run id → struct{}: launches under way
-	merged  atomic.Int64 // events, for health
-	left    atomic.Bool  // there may be runs of an upstream
+	queue     queue
+	handed    handed
+	oversized sync.Map     // run id → struct{}: has an event that is too large to be read
+	hidden    sync.Map     // run id → struct{}: has the id of a run of ours
+	pending   sync.Map     // run id → struct{}: launches under way
+	merged    atomic.Int64 // events, for health
+	left      atomic.Bool  // there may be runs of an upstream
 }
 
 // attached is a source in use.
@@ -78,6 +83,9 @@ func New(o Options) *Federation {
 	}
 	if o.MaxEventBytes <= 0 {
 		o.MaxEventBytes = wire.MaxEventPayloadBytes
+	}
+	if o.MaxPageBytes <= 0 {
+		o.MaxPageBytes = defaultPage
 	}
 	if o.Sweep <= 0 {
 		o.Sweep = defaultSweep
@@ -112,7 +120,7 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 		f.forgetWorkflows()
 		return nil
 	}
-	p := newPeer(s)
+	p := newPeer(s, f.opts.MaxPageBytes)
 	var keys map[string]*workflow
 	if s.Status().State == source.Ready {
 		var err error

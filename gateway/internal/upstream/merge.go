@@ -23,12 +23,12 @@ func identity(ev *logged) string {
 // catchUp merges what is new in the log of a run, in pages. It reports how many events
 // that were. A run that the upstream does not know (yet) has nothing new.
 func (f *Federation) catchUp(ctx context.Context, p *peer, runID string) (merged int, err error) {
-	for {
+	for size := pageSize; ; {
 		at, err := f.position(ctx, runID)
 		if err != nil {
 			return merged, err
 		}
-		n, more, err := f.page(ctx, p, at)
+		n, more, err := f.page(ctx, p, at, &size)
 		merged += n
 		switch {
 		case errors.Is(err, errMoved):
@@ -48,12 +48,11 @@ func (f *Federation) position(ctx context.Context, runID string) (at *store.Upst
 
 // page merges one page. The newest merged event is read again: if it is not there any
 // more, the upstream has rewritten its log and the position means nothing.
-func (f *Federation) page(ctx context.Context, p *peer, at *store.UpstreamRun) (merged int, more bool, err error) {
-	events, err := p.log(ctx, at.RunID, at.NextSeq-2, pageSize)
+func (f *Federation) page(ctx context.Context, p *peer, at *store.UpstreamRun, size *int) (merged int, more bool, err error) {
+	events, full, err := p.log(ctx, at.RunID, at.NextSeq-2, size)
 	if err != nil {
 		return 0, false, notYet(err)
 	}
-	full := len(events) == pageSize
 	if at.NextSeq > 0 {
 		if len(events) == 0 || identity(events[0]) != at.Last {
 			return f.rewritten(ctx, p, at)
@@ -66,9 +65,12 @@ func (f *Federation) page(ctx context.Context, p *peer, at *store.UpstreamRun) (
 	return len(events), full, f.merge(ctx, at, events, *events[len(events)-1].Seq+1, identity(events[len(events)-1]))
 }
 
-// pageSize bounds the events of one read and of one transaction. At least two, as
-// each page begins with the last event of the one before.
-const pageSize = 256
+// pageSize bounds the events of one read and of one transaction. Each page begins with
+// the last event of the one before, so that fewer than two would bring nothing new.
+const (
+	pageSize  = 256
+	leastPage = 2
+)
 
 // notYet turns the answer about a run that the upstream does not know into nothing.
 func notYet(err error) error {
@@ -95,8 +97,10 @@ func (f *Federation) rewritten(ctx context.Context, p *peer, at *store.UpstreamR
 	f.logger.Warn("Smithers has rewritten the log of a run; what is new in it is appended", runField(at.RunID))
 	next, last := int64(0), ""
 	var fresh []*logged
-	for after, end := int64(-1), false; !end; {
-		events, err := p.log(ctx, at.RunID, after, pageSize)
+	size := pageSize
+	for after, more := int64(-1), true; more; {
+		var events []*logged
+		events, more, err = p.log(ctx, at.RunID, after, &size)
 		if err != nil {
 			return 0, false, notYet(err)
 		}
@@ -109,7 +113,6 @@ func (f *Federation) rewritten(ctx context.Context, p *peer, at *store.UpstreamR
 				fresh = append(fresh, ev)
 			}
 		}
-		end = len(events) < pageSize
 	}
 	// One transaction: a position half way would make the known events behind it new.
 	return len(fresh), false, f.merge(ctx, at, fresh, next, last)

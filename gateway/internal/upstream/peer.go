@@ -31,17 +31,18 @@ const (
 
 // peer talks to one source over HTTP. Safe for concurrent use.
 type peer struct {
-	source source.Source
-	client *http.Client
+	source  source.Source
+	client  *http.Client
+	maxPage int // bytes
 }
 
-func newPeer(s source.Source) *peer {
+func newPeer(s source.Source, maxPage int) *peer {
 	transport := &http.Transport{
 		DialContext:  func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) },
 		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdle, MaxConnsPerHost: maxOpen,
 		IdleConnTimeout: idleTimeout, DisableCompression: true, TLSHandshakeTimeout: 10 * time.Second,
 	}
-	return &peer{source: s, client: &http.Client{
+	return &peer{source: s, maxPage: maxPage, client: &http.Client{
 		Transport: transport,
 		// A redirect would carry the credentials to wherever it points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -62,7 +63,7 @@ func (p *peer) call(ctx context.Context, by source.Caller, method string, params
 			return nil, err
 		}
 	}
-	answer, err := p.do(ctx, by, http.MethodPost, "/v1/rpc/"+url.PathEscape(method), body, nil)
+	answer, err := p.do(ctx, by, http.MethodPost, "/v1/rpc/"+url.PathEscape(method), body, nil, maxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -77,25 +78,49 @@ func orObject(params json.RawMessage) json.RawMessage {
 	return params
 }
 
-// log reads a page of a run's durable log after an event; -1: from the first.
-func (p *peer) log(ctx context.Context, runID string, after int64, limit int) ([]*logged, error) {
+// log reads a page of a run's durable log after an event; -1: from the first. size is
+// how many events to ask for; it is lowered, to leastPage at the least, until a page has
+// no more than Options.MaxPageBytes, and raised for the next page after a short one. full: the
+// page has as many as were asked for.
+func (p *peer) log(ctx context.Context, runID string, after int64, size *int) (events []*logged, full bool, err error) {
+	for {
+		most := p.maxPage
+		if *size <= leastPage {
+			most = maxAnswer
+		}
+		var bytes int
+		events, bytes, err = p.page(ctx, runID, after, *size, most)
+		full = len(events) == *size
+		switch {
+		case errors.Is(err, errTooLarge) && *size > leastPage:
+			*size /= 2
+			continue
+		case err == nil && bytes < p.maxPage/4:
+			*size = min(2**size, pageSize)
+		}
+		return events, full, err
+	}
+}
+
+// page reads up to limit events, if they have no more than most bytes.
+func (p *peer) page(ctx context.Context, runID string, after int64, limit, most int) (events []*logged, size int, err error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	if after >= 0 {
 		q.Set("afterSeq", strconv.FormatInt(after, 10))
 	}
-	answer, err := p.do(ctx, source.System, http.MethodGet, "/v1/api/runs/"+url.PathEscape(runID)+"/events?"+q.Encode(), nil, nil)
+	answer, err := p.do(ctx, source.System, http.MethodGet, "/v1/api/runs/"+url.PathEscape(runID)+"/events?"+q.Encode(), nil, nil, most)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	data, refusal, err := decodeEnvelope(answer.body)
 	if data, err = p.settle(answer, data, refusal, err); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	events, err := decodeLog(runID, data)
+	events, err = decodeLog(runID, data)
 	if err != nil {
-		return nil, p.garbage(answer, err)
+		return nil, 0, p.garbage(answer, err)
 	}
-	return events, nil
+	return events, len(answer.body), nil
 }
 
 // reply is an HTTP answer, read.
@@ -105,7 +130,10 @@ type reply struct {
 	body   []byte
 }
 
-func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body []byte, extra http.Header) (*reply, error) {
+// errTooLarge marks an answer with more bytes than are read.
+var errTooLarge = errors.New("too large")
+
+func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body []byte, extra http.Header, most int) (*reply, error) {
 	req, err := http.NewRequestWithContext(ctx, verb, p.source.BaseURL()+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -125,12 +153,12 @@ func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body
 		return nil, p.unreachable(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
 	if err != nil {
 		return nil, p.unreachable(ctx, err)
 	}
-	if len(text) > maxAnswer {
-		return nil, wire.Errorf(wire.CodePayloadTooLarge, "The answer of Smithers has more than %d bytes.", maxAnswer)
+	if len(text) > most {
+		return nil, fmt.Errorf("%w: %w", errTooLarge, wire.Errorf(wire.CodePayloadTooLarge, "The answer of Smithers has more than %d bytes.", most))
 	}
 	return &reply{status: resp.StatusCode, header: resp.Header, body: text}, nil
 }

@@ -51,6 +51,11 @@ func (f *Federation) read(id string, ask bool) {
 	case isDown(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrUnavailable):
 		// The next sweep tries again.
 		f.logger.Debug("the log of a run cannot be read now", runField(id), zap.Error(err))
+	case errors.Is(err, errTooLarge):
+		if _, before := f.oversized.LoadOrStore(id, struct{}{}); !before {
+			f.logger.Error("an event in the log of a run is too large to be read; nothing of the run is shown from there on", runField(id),
+				zap.Int("max_bytes", maxAnswer))
+		}
 	default:
 		f.logger.Error("the log of a run cannot be merged", runField(id), zap.Error(err))
 	}

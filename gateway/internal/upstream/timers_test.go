@@ -18,12 +18,17 @@ import (
 
 // inBubble runs a test in fake time with a federation on a fake upstream.
 func inBubble(t *testing.T, do func(t *testing.T, f *Federation, m *upstreamtest.Memory)) {
+	inBubbleWith(t, Options{}, do)
+}
+
+func inBubbleWith(t *testing.T, o Options, do func(t *testing.T, f *Federation, m *upstreamtest.Memory)) {
 	path := filepath.Join(t.TempDir(), "gateway.db")
 	synctest.Test(t, func(t *testing.T) {
 		st, err := store.Open(context.Background(), store.Options{Path: path})
 		require.NoError(t, err)
 		m := upstreamtest.NewMemory(t, "deploy")
-		f := New(Options{Store: st})
+		o.Store = st
+		f := New(o)
 		defer func() {
 			f.Close()
 			m.Stop()
