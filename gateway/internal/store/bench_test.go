@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -89,4 +92,39 @@ func BenchmarkEventsAfterSeq(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkUnit is what `make bench-spikes` sets beside Postgres: units of a journal row
+// and two events of about 170 bytes, one after the other and 64 at a time.
+func BenchmarkUnit(b *testing.B) {
+	payload := json.RawMessage(fmt.Sprintf(`{"runId":"r","nodeId":"task","state":"finished","output":%q}`, strings.Repeat("x", 100)))
+	for _, atOnce := range []int{1, 64} {
+		b.Run(fmt.Sprint(atOnce), func(b *testing.B) {
+			s := open(b)
+			for r := range 16 {
+				withRun(b, s, fmt.Sprint("r", r))
+			}
+			free := make(chan struct{}, atOnce)
+			n := 0
+			for b.Loop() {
+				run, node := fmt.Sprint("r", n%16), Node{NodeID: fmt.Sprint("n", n), Kind: "task", State: "finished", Attempt: 1, Output: payload}
+				free <- struct{}{}
+				s.Submit(func(tx *Tx) error {
+					row := node
+					return errors.Join(tx.UpsertNode(run, &row),
+						tx.Append(run, &Event{Type: "NodeStarted", Name: "node.started", Payload: payload, AtMs: 1}),
+						tx.Append(run, &Event{Type: "NodeFinished", Name: "node.finished", Payload: payload, AtMs: 1}))
+				}, func(err error) {
+					if err != nil {
+						b.Error(err)
+					}
+					<-free
+				})
+				n++
+			}
+			for range atOnce {
+				free <- struct{}{} // the last ones, too
+			}
+		})
+	}
 }
