@@ -24,6 +24,8 @@ import (
 
 	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 )
 
 // secure writes a config with the plain site and a TLS site on the same gateway, and
@@ -43,7 +45,7 @@ func (s *site) secure() (config, base string, roots *x509.CertPool) {
 	s.write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
 	roots = x509.NewCertPool()
 	require.True(s.t, roots.AppendCertsFromPEM(certPEM))
-	port := freePort(s.t)
+	port := rig.FreePort(s.t)
 	block := fmt.Sprintf("smithers {\n\t\tdb_path %s\n\t\ttoken_store %s\n\t\tmodule %s\n\t}", s.path("smithers.db"), s.path("tokens.json"), s.module)
 	config = s.write("Caddyfile", fmt.Sprintf(`{
 	admin unix/%s

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -41,7 +41,7 @@ type site struct {
 // newSite makes a folder with the module of testdata.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), port: freePort(t)}
+	s := &site{t: t, dir: t.TempDir(), port: rig.FreePort(t)}
 	text, err := os.ReadFile(filepath.Join("testdata", "gateway.mjs"))
 	require.NoError(t, err)
 	s.module = s.write("workspace/gateway.mjs", string(text))
@@ -358,14 +358,6 @@ func names(events []*client.RunEvent) []string {
 		list[i] = strings.TrimSpace(e.Event + " " + node.NodeID)
 	}
 	return list
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // buffer is a log that is written by a process and read by a test.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -211,7 +212,7 @@ func TestSecondGatewayOnOneDatabaseIsRefused(t *testing.T) {
 	s := newSite(t)
 	p := s.start()
 	other := *s
-	other.port = freePort(t)
+	other.port = rig.FreePort(t)
 	q := other.launch()
 	require.NotZero(t, q.exits())
 	require.Contains(t, q.log.String(), "smithers.db")
