@@ -18,17 +18,20 @@ import (
 
 // inBubble runs one workflow under the id r in fake time.
 func inBubble(t *testing.T, fn workflow.Func, test func(t *testing.T, h *house)) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		h.clock = bubble{time.Now()}
-		h.open()
-		defer h.close()
-		h.e.SetWorkflows([]engine.Definition{{Key: "w", Program: gomachine.New(fn)}})
-		_, err := h.e.Launch(t.Context(), engine.Launch{Workflow: "w", RunID: "r"})
-		require.NoError(t, err)
-		synctest.Wait()
-		test(t, h)
-	})
+	synctest.Test(t, func(t *testing.T) { onClock(t, bubble{time.Now()}, fn, test) })
+}
+
+// onClock is the same, in a bubble, on a clock.
+func onClock(t *testing.T, c engine.Clock, fn workflow.Func, test func(t *testing.T, h *house)) {
+	h := newHouse(t)
+	h.clock = c
+	h.open()
+	defer h.close()
+	h.e.SetWorkflows([]engine.Definition{{Key: "w", Program: gomachine.New(fn)}})
+	_, err := h.e.Launch(t.Context(), engine.Launch{Workflow: "w", RunID: "r"})
+	require.NoError(t, err)
+	synctest.Wait()
+	test(t, h)
 }
 
 func (h *house) row() (row *store.Run) {
