@@ -3,6 +3,7 @@ package jsmod
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,7 +129,7 @@ func (d *driver) run() {
 // loop is run without the start.
 func (d *driver) loop() {
 	d.t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(5 * time.Minute)
 	for d.done == nil && d.err == nil {
 		if len(d.queue) > 0 {
 			next := d.queue[0]
@@ -304,6 +305,15 @@ func (d *driver) result() any {
 }
 
 // failure returns how the run failed.
+// failed is how the run failed, if it did.
+func (d *driver) failed() (f *program.Failure) {
+	if d.err == nil && d.done != nil {
+		return d.done.Err
+	}
+	_ = errors.As(d.err, &f)
+	return f
+}
+
 func (d *driver) failure() *program.Failure {
 	d.t.Helper()
 	if d.err != nil {

@@ -45,7 +45,7 @@ func TestFetchesWaitForDelivery(t *testing.T) {
 		d.queue = d.queue[1:]
 		d.take(next())
 	}
-	require.Eventually(t, func() bool { return len(d.events) >= maxAtWork }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(d.events) >= maxAtWork }, time.Minute, time.Millisecond)
 	require.Len(t, d.events, maxAtWork)
 	require.Len(t, d.machine.(*machine).operations.atWork, maxAtWork)
 	d.loop()
