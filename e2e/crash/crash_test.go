@@ -39,7 +39,9 @@ func TestKilledAtRandomPoints(t *testing.T) {
 			time.Sleep(time.Duration(dice.IntN(400)) * time.Millisecond)
 		} else {
 			p.Ready()
-			time.Sleep(time.Duration(20+dice.IntN(700)) * time.Millisecond)
+			seen := ledger.Len() + dice.IntN(60)
+			p.Wait("the clients to come further", func() bool { return ledger.Len() >= seen })
+			time.Sleep(time.Duration(dice.IntN(20)) * time.Millisecond) // not always right after an entry
 		}
 		ledger.Add(rig.Entry{Kind: rig.EntryKill, Iteration: n})
 		p.Kill()

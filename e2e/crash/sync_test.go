@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -103,7 +102,7 @@ func canTrace(t *testing.T) bool {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), rig.Patience)
 	defer cancel()
 	return exec.CommandContext(ctx, "strace", "-f", "-o", os.DevNull, "true").Run() == nil
 }

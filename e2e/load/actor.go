@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -22,6 +23,9 @@ const (
 	ackCancel = "cancelRun"
 	ackResult = "getRun"
 )
+
+// interrupted is the code of a task that was cut too often.
+const interrupted = "TASK_INTERRUPTED"
 
 // actor is a client with one run.
 type actor struct {
@@ -55,7 +59,8 @@ func (a *actor) live() error {
 	if followed != nil {
 		return fmt.Errorf("stream: %w", followed)
 	}
-	if acted != nil {
+	var refused *client.Error
+	if acted != nil && !errors.As(acted, &refused) {
 		return acted
 	}
 	if a.f.ReplayEach {
@@ -63,7 +68,11 @@ func (a *actor) live() error {
 			return fmt.Errorf("replay: %w", err)
 		}
 	}
-	return a.result()
+	result, err := a.result()
+	if acted != nil && !strings.HasSuffix(result, interrupted) { // a run that was cut too often takes no more decisions
+		return acted
+	}
+	return err
 }
 
 func (a *actor) ack(method, value string) {
@@ -153,21 +162,21 @@ func (a *actor) await(name string) error {
 }
 
 // result records how the run ended.
-func (a *actor) result() error {
+func (a *actor) result() (value string, err error) {
 	var run struct {
 		Status    string
 		Output    json.RawMessage
 		ErrorJSON *string
 	}
 	if err := a.f.insist(a.c, "getRun", map[string]any{"runId": a.id}, &run); err != nil {
-		return fmt.Errorf("result: %w", err)
+		return "", fmt.Errorf("result: %w", err)
 	}
-	value := run.Status
-	if strings.Contains(rig.Text(run.ErrorJSON), "TASK_INTERRUPTED") {
-		value += " TASK_INTERRUPTED"
+	value = run.Status
+	if strings.Contains(rig.Text(run.ErrorJSON), interrupted) {
+		value += " " + interrupted
 	} else if run.ErrorJSON != nil {
 		value += " " + *run.ErrorJSON
 	}
 	a.f.ledger.Add(rig.Entry{Kind: rig.EntryAck, Run: a.id, Method: ackResult, Value: value, Payload: run.Output})
-	return nil
+	return value, nil
 }

@@ -41,6 +41,8 @@ type judge struct {
 	tasks    map[nodeKey]int           // how often a body ran
 	attempts map[attemptKey]int
 	decided  map[string]bool // run: what approval.decided said
+	kills    int             // of the gateway
+	lived    map[string]int  // run: kills until its result was read
 
 	launches map[string]string
 	acks     map[string][]rig.Entry
@@ -51,7 +53,7 @@ type judge struct {
 func Judge(entries []rig.Entry) []string {
 	j := &judge{
 		meanings: map[string]map[int64]told{}, versions: map[int64]string{}, last: map[string]int64{}, ended: map[string]string{}, over: map[string]bool{},
-		finished: map[nodeKey]int{}, tasks: map[nodeKey]int{}, attempts: map[attemptKey]int{}, decided: map[string]bool{},
+		finished: map[nodeKey]int{}, tasks: map[nodeKey]int{}, attempts: map[attemptKey]int{}, decided: map[string]bool{}, lived: map[string]int{},
 		launches: map[string]string{}, acks: map[string][]rig.Entry{},
 	}
 	for _, e := range entries {
@@ -62,9 +64,14 @@ func Judge(entries []rig.Entry) []string {
 			j.event(e)
 		case rig.EntryGap:
 			j.wrong("%s: %s was told of a gap up to %d", e.Run, e.Follower, e.Seq)
+		case rig.EntryKill:
+			j.kills++
 		case rig.EntryAck:
-			if e.Method == ackLaunch {
+			switch e.Method {
+			case ackLaunch:
 				j.launches[e.Run] = e.Value
+			case ackResult:
+				j.lived[e.Run] = j.kills
 			}
 			j.acks[e.Run] = append(j.acks[e.Run], e)
 		}
@@ -163,7 +170,7 @@ func (j *judge) outcome(run, workflow string) {
 		}
 	}
 	switch {
-	case strings.HasSuffix(result, "TASK_INTERRUPTED"):
+	case strings.HasSuffix(result, interrupted):
 		j.interrupted(run)
 		return
 	case !strings.HasPrefix(result, status):
@@ -220,8 +227,12 @@ func (j *judge) acknowledged(run, workflow, output string) {
 	}
 }
 
-// interrupted: a task may be given up only after it really was cut that often.
+// interrupted: a task may be given up only after it really was cut that often. An
+// attempt that is cut before its body reports is not in the ledger; the kill is.
 func (j *judge) interrupted(run string) {
+	if j.lived[run] >= maxCuts {
+		return
+	}
 	for key, n := range j.tasks {
 		if (key.run == run || strings.HasPrefix(key.run, run+":")) && n >= maxCuts {
 			return

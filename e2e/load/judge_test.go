@@ -129,3 +129,19 @@ func TestJudgeFindsEachFault(t *testing.T) {
 		})
 	}
 }
+
+// A task whose attempts were all cut before their bodies had reported was cut nevertheless.
+func TestCutsThatNoBodyReported(t *testing.T) {
+	given := func(kills int) []rig.Entry {
+		l := []rig.Entry{
+			{Kind: rig.EntryAck, Run: "r", Method: ackLaunch, Value: "chain"},
+			{Kind: rig.EntryEvent, Run: "r", Follower: "live", Seq: 1, StateVersion: 1, Event: "run.completed", Payload: json.RawMessage(`{"status":"failed"}`)},
+		}
+		for range kills {
+			l = append(l, rig.Entry{Kind: rig.EntryKill})
+		}
+		return append(l, rig.Entry{Kind: rig.EntryAck, Run: "r", Method: ackResult, Value: "failed TASK_INTERRUPTED"})
+	}
+	require.Empty(t, Judge(given(3)))
+	require.Len(t, Judge(given(2)), 1)
+}

@@ -65,7 +65,8 @@ func (f *Fleet) steady(s Steady, id string) error {
 			return fmt.Errorf("follower %d: %w", n, err)
 		}
 	}
-	return a.result()
+	_, err := a.result()
+	return err
 }
 
 // CutAll ends every connection of the fleet at once.

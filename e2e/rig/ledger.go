@@ -102,6 +102,13 @@ func (l *Ledger) Entries() []Entry {
 	return append([]Entry(nil), l.entries...)
 }
 
+// Len is how many entries there are.
+func (l *Ledger) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.entries)
+}
+
 // Tasks counts the runs of task bodies of a node.
 func (l *Ledger) Tasks(run, node string) int {
 	n := 0
