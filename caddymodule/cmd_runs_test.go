@@ -76,7 +76,7 @@ func TestRunScripts(t *testing.T) {
 		require.Eventually(t, func() bool {
 			run, err := c.Run(t.Context(), id)
 			return err == nil && run.Status == status
-		}, 10*time.Second, 10*time.Millisecond, id)
+		}, time.Minute, 10*time.Millisecond, id)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/runs",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +39,7 @@ func newSite(t *testing.T) *site {
 	s.writeTokens("tokens.json", map[string]bool{aliceToken: false, bobToken: false})
 	t.Cleanup(func() {
 		require.NoError(t, caddy.Stop())
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), rig.Patience)
 		defer cancel()
 		require.NoError(t, pool.waitAll(ctx))
 		goleak.VerifyNone(t, append(caddyLeaks, ignore)...)
@@ -123,13 +122,11 @@ func (s *site) mustLoad(settings map[string]string, extra ...string) {
 }
 
 func (s *site) client(token string) *client.Client {
-	// A reload closes idle connections, which a client of HTTP/1.1 notices too late.
-	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	return &client.Client{Base: fmt.Sprintf("http://127.0.0.1:%d", s.port), Token: token, HTTP: fresh}
+	return &client.Client{Base: fmt.Sprintf("http://127.0.0.1:%d", s.port), Token: token, HTTP: rig.Steady()}
 }
 
 func (s *site) context() context.Context {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), rig.Patience)
 	s.t.Cleanup(cancel)
 	return ctx
 }
@@ -148,12 +145,15 @@ func (s *site) waitStatus(c *client.Client, id, status string) {
 	require.Eventually(s.t, func() bool {
 		run, err := c.Run(s.context(), id)
 		return err == nil && run.Status == status
-	}, 20*time.Second, 10*time.Millisecond, "run %s never becomes %s", id, status)
+	}, rig.Patience, 10*time.Millisecond, "run %s never becomes %s", id, status)
 }
 
 func (s *site) dial(c *client.Client) *client.Socket {
 	s.t.Helper()
 	socket, err := c.Dial(s.context(), client.DialOptions{})
+	for rig.Lost(err) && s.context().Err() == nil { // as rig.Steady
+		socket, err = c.Dial(s.context(), client.DialOptions{})
+	}
 	require.NoError(s.t, err)
 	s.t.Cleanup(socket.Cut)
 	return socket

@@ -121,7 +121,7 @@ func TestServe(t *testing.T) {
 		var err error
 		run, err = c.Launch(s.context(), "waiting", map[string]any{})
 		return err == nil
-	}, 10*time.Second, 20*time.Millisecond)
+	}, rig.Patience, 20*time.Millisecond)
 	s.waitStatus(c, run, "waiting-event")
 	socket := s.dial(c)
 
@@ -144,7 +144,7 @@ func TestServe(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 	}
-	require.Eventually(t, func() bool { return strings.Contains(first.output.String(), "shown=yes") }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(first.output.String(), "shown=yes") }, rig.Patience, 10*time.Millisecond)
 
 	s.mustRun("backup", filepath.Join(s.dir, "copy.db"))
 	refused := s.command("restore", filepath.Join(s.dir, "copy.db"))
@@ -153,9 +153,7 @@ func TestServe(t *testing.T) {
 	require.Contains(t, string(out), fmt.Sprint(first.cmd.Process.Pid))
 
 	// The end: sockets hear of it, the process is gone soon, with code 0.
-	begin := time.Now()
 	require.NoError(t, first.stop())
-	require.Less(t, time.Since(begin), 15*time.Second)
 	select {
 	case <-socket.Done():
 		require.Positive(t, socket.CloseCode(), "%v", socket.Err())
@@ -175,6 +173,6 @@ func TestServe(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := c.Run(s.context(), run)
 		return client.IsCode(err, "UNAUTHORIZED")
-	}, 10*time.Second, 20*time.Millisecond)
+	}, rig.Patience, 20*time.Millisecond)
 	require.NoError(t, again.stop())
 }

@@ -198,7 +198,7 @@ func TestEventStreamsThroughReloadAndExit(t *testing.T) {
 		}()
 	}
 	took := p.terminate()
-	require.Less(t, took, 8*time.Second, "the grace period is 10 s")
+	rig.Prompt(t, "the stop", took, 8*time.Second) // the grace period is 10 s
 	require.Zero(t, p.cmd.ProcessState.ExitCode(), p.log.String())
 	for range open {
 		require.Contains(t, <-told, "<nil> true")

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	patience  = 30 * time.Second // for what must happen soon, on a busy machine too
+	patience  = rig.Patience // for what must happen soon, on a busy machine too
 	poll      = 20 * time.Millisecond
 	allScopes = "run:read,run:write,approval:submit,signal:submit"
 )
@@ -136,7 +136,7 @@ func (s *site) launch(args ...string) *process {
 	cmd.Env = s.environ()
 	p := &process{
 		t: s.t, site: s, cmd: cmd, log: &buffer{}, done: make(chan struct{}),
-		Client: &client.Client{Base: "http://127.0.0.1:" + strconv.Itoa(s.port), HTTP: &http.Client{Transport: &http.Transport{}}},
+		Client: &client.Client{Base: "http://127.0.0.1:" + strconv.Itoa(s.port), HTTP: rig.Steady()},
 	}
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.WaitDelay = 5 * time.Second
@@ -270,6 +270,9 @@ func (p *process) status(runID, want string) *client.Run {
 func (p *process) dial() *client.Socket {
 	p.t.Helper()
 	s, err := p.Dial(p.t.Context(), client.DialOptions{})
+	for rig.Lost(err) { // as rig.Steady
+		s, err = p.Dial(p.t.Context(), client.DialOptions{})
+	}
 	require.NoError(p.t, err)
 	p.t.Cleanup(s.Cut)
 	return s

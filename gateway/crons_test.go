@@ -103,7 +103,7 @@ func TestUnusableScheduleIsRefused(t *testing.T) {
 	err := g.Start(t.Context())
 	require.ErrorIs(t, err, ErrModule)
 	require.ErrorContains(t, err, `schedule of workflow "w": not a cron pattern: "0 25 * * *"`)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, g.Close(ctx))
 }

@@ -48,7 +48,7 @@ func (h *harness) dial(token string, subscribe ...string) *socket {
 
 func (s *socket) read() (frame, event) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	_, data, err := s.c.Read(ctx)
 	require.NoError(s.t, err)

@@ -28,7 +28,7 @@ func startFront(t *testing.T, fake *upstreamtest.Fake, change func(*Settings)) *
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 20*time.Second, 5*time.Millisecond, "waiting for %s", what)
+	require.Eventually(t, cond, time.Minute, 5*time.Millisecond, "waiting for %s", what)
 }
 
 // An upstream elsewhere has the gauge that the alert reads.

@@ -196,7 +196,7 @@ func (h *harness) raw(request string) string {
 	c, err := net.Dial("tcp", h.server.Listener.Addr().String())
 	require.NoError(h.t, err)
 	defer c.Close()
-	require.NoError(h.t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(h.t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, request)
 	require.NoError(h.t, err)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)

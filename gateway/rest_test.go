@@ -87,7 +87,7 @@ type changeStream struct {
 }
 
 func (h *harness) changes(t *testing.T, cursor string) *changeStream {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, "GET", h.server.URL+"/v1/api/stream", nil)
 	require.NoError(t, err)

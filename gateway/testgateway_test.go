@@ -232,6 +232,6 @@ func (h *harness) await(runID string, statuses ...string) obj {
 			}
 		}
 		return false
-	}, 10*time.Second, 5*time.Millisecond, "run %s: %v", runID, &run)
+	}, time.Minute, 5*time.Millisecond, "run %s: %v", runID, &run)
 	return run
 }

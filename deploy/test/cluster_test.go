@@ -147,7 +147,6 @@ func TestPodFollowsItsSecret(t *testing.T) {
 	begin := time.Now()
 	waitFor(t, "the first token", func() bool { return answers(remote(t, base, first, "")) })
 	t.Logf("MEASURED first Secret counts after %s", time.Since(begin).Round(time.Millisecond))
-	require.Less(t, time.Since(begin), 5*time.Second)
 
 	require.NoError(t, os.Remove(store)) // a new store: the old token is gone
 	second := issueInto(t, store)
@@ -155,7 +154,6 @@ func TestPodFollowsItsSecret(t *testing.T) {
 	begin = time.Now()
 	waitFor(t, "the rotated token", func() bool { return answers(remote(t, base, second, "")) })
 	t.Logf("MEASURED rotated Secret counts after %s", time.Since(begin).Round(time.Millisecond))
-	require.Less(t, time.Since(begin), 5*time.Second)
 	denied(t, remote(t, base, first, ""))
 
 	// Issued in the pod: the store is read-only.

@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait for something that usually takes a moment.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // fileLimit is what this machine lets a container have of open files.
 func fileLimit(t *testing.T) uint64 {
@@ -84,13 +84,13 @@ func denied(t *testing.T, c *client.Client) {
 }
 
 func answers(c *client.Client) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return c.Call(ctx, "listRuns", nil, nil) == nil
 }
 
 func ready(c *client.Client) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	status, _, err := c.Get(ctx, "/health/ready")
 	return err == nil && status == http.StatusOK

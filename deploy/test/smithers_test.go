@@ -148,7 +148,6 @@ func testSmithersStop(t *testing.T, c *composed) {
 	c.compose(t, "stop smithers 2>&1")
 	took := time.Since(begin)
 	t.Logf("MEASURED stop with Bun and a run that waits: %s", took.Round(10*time.Millisecond))
-	require.Less(t, took, time.Duration(*composeProject(t, "smithers").Services["smithers"].StopGracePeriod))
 	require.Equal(t, "0", docker(t, "inspect", "--format", "{{.State.ExitCode}}", c.container))
 	left := docker(t, "run", "--rm", "--entrypoint", "ls", "--volumes-from", c.container, "smithers-gateway:local-smithers", "-A", "/data")
 	require.Contains(t, left, "smithers.db")

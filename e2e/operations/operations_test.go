@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -91,10 +90,7 @@ func TestRetention(t *testing.T) {
 	}
 	var rows []struct{ Action string }
 	audit := func() int {
-		err := p.Call(t.Context(), "audit.list", map[string]any{"filter": map[string]any{"action": "launch", "limit": 100}}, &rows)
-		if err != nil { // a reload may reset a connection that arrives at that very moment
-			return -1
-		}
+		require.NoError(t, p.Call(t.Context(), "audit.list", map[string]any{"filter": map[string]any{"action": "launch", "limit": 100}}, &rows))
 		return len(rows)
 	}
 	require.Equal(t, 21, audit(), "who launched them is still known")
@@ -108,14 +104,12 @@ func TestMetricsOfGrowth(t *testing.T) {
 	s := rig.NewSite(t, load.Module)
 	p := s.Start().As(s.Issue("*", "root")).Accepts()
 	var text string
-	begin := time.Now()
 	p.Wait("the free space to be known", func() bool {
 		_, body, err := p.Get(t.Context(), "/metrics")
 		require.NoError(t, err)
 		text = string(body)
 		return !strings.Contains(text, "smithers_gateway_store_disk_free_bytes -1")
 	})
-	require.Less(t, time.Since(begin), rig.Patience)
 	for _, name := range []string{"store_db_bytes", "store_wal_bytes", "store_disk_free_bytes"} {
 		require.Regexp(t, `(?m)^smithers_gateway_`+name+` [1-9]`, text)
 	}

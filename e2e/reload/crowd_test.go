@@ -59,6 +59,7 @@ func newCrowd(t *testing.T, config string, runs, sockets, streams int) *crowd {
 	c.ledger = rig.NewLedger(t, t.TempDir(), func(rig.Entry) any { return map[string]any{"over": c.over.Load()} })
 	token := c.s.Issue(rig.AllScopes, "alice")
 	c.p = c.s.Start("run", "--config", c.s.Write("Caddyfile", c.s.Caddyfile(config, ""))).As(token)
+	c.p.HTTP = rig.Steady()
 	for n := range runs {
 		c.runs = append(c.runs, fmt.Sprintf("ticker-%03d", n))
 		c.p.LaunchRun("ticker", c.runs[n], map[string]any{"url": c.ledger.URL})

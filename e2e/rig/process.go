@@ -23,7 +23,7 @@ import (
 
 // Times that tests use.
 const (
-	Patience = 45 * time.Second // for what must happen soon, on a busy machine too
+	Patience = 2 * time.Minute // for what must happen soon, on a busy machine too
 	Poll     = 20 * time.Millisecond
 )
 
@@ -219,6 +219,9 @@ func (p *Process) LaunchRun(workflow, id string, input any) {
 func (p *Process) Dial() *client.Socket {
 	p.T.Helper()
 	s, err := p.Client.Dial(p.T.Context(), client.DialOptions{})
+	for try := 1; Lost(err) && try < steadyTries; try++ {
+		s, err = p.Client.Dial(p.T.Context(), client.DialOptions{})
+	}
 	require.NoError(p.T, err)
 	p.T.Cleanup(s.Cut)
 	return s
@@ -241,7 +244,7 @@ func (p *Process) Admin(method, path, body string) (string, error) {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "text/caddyfile")
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: steady{transport}}).Do(req)
 	if err != nil {
 		return "", err
 	}

@@ -229,6 +229,7 @@ func TestKilledProcess(t *testing.T) {
 func TestReload(t *testing.T) {
 	s := siteOf(t, slow)
 	p := start(t, s, "")
+	p.HTTP = rig.Steady()
 	p.LaunchRun("slow", "r", nil)
 	p.Wait("the first step to begin", func() bool { return logged(s, "a")() == 1 })
 	first := bun(t, p)

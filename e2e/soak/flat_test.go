@@ -10,11 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// enough measurements to tell a trend from noise.
+const enough = 16
+
 // flat holds that what is used does not grow: the last quarter against the second, the
 // first one being for caches to fill.
 func (m *meter) flat(t *testing.T) {
 	n := len(m.points)
-	require.Greater(t, n, 16, "too few measurements to mean anything")
+	require.Greater(t, n, enough, "too few measurements to mean anything")
 	before, after := m.points[n/4:n/2], m.points[n-n/4:]
 	for _, q := range []struct {
 		name  string

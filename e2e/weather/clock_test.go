@@ -38,7 +38,7 @@ export function register(gateway) {
 `
 
 // rechecked is the longest that a clock which was set goes unnoticed, and some slack
-// for a busy machine.
+// for a busy machine. Tests in fake time hold it to the millisecond.
 const rechecked = 15*time.Second + 10*time.Second
 
 // TestClockIsSetBothWays sets the clock of the built binary forward, back and forward
@@ -96,7 +96,7 @@ func TestClockIsSetBothWays(t *testing.T) {
 	p.Wait("the missed tick", func() bool { return ticks(p) == 1 })
 	p.Wait("the socket of the expired token to be cut", func() bool { return socket.Err() != nil })
 	require.Equal(t, 1008, socket.CloseCode())
-	require.Less(t, time.Since(since), rechecked)
+	rig.Prompt(t, "noticing the clock", time.Since(since), rechecked)
 	more := fleet.Runs() + 4
 	p.Wait("further runs", func() bool { return fleet.Runs() > more })
 	require.Equal(t, 1, ledger.Tasks("patient", "work"), "the attempt was not cut")
@@ -116,7 +116,7 @@ func TestClockIsSetBothWays(t *testing.T) {
 	since = set(0)
 	d.write()
 	p.Status("hanging", "failed")
-	require.Less(t, time.Since(since), rechecked)
+	rig.Prompt(t, "noticing the clock", time.Since(since), rechecked)
 	require.Equal(t, http.StatusOK, callStatus(t, p.As(hour)), "the token of an hour")
 	p.Wait("the schedule to follow", func() bool { return nextTick(p).Before(time.Now().Add(13 * time.Hour)) })
 	require.Equal(t, 1, ticks(p))
@@ -132,7 +132,7 @@ func TestClockIsSetBothWays(t *testing.T) {
 	d.write()
 	p.Status("thirty", "finished")
 	p.Wait("the next missed tick", func() bool { return ticks(p) == 2 })
-	require.Less(t, time.Since(since), rechecked)
+	rig.Prompt(t, "noticing the clock", time.Since(since), rechecked)
 	require.Equal(t, "waiting-timer", status(p, "fifty"))
 	require.Equal(t, http.StatusOK, p.Probe("/health/ready"))
 
@@ -225,7 +225,7 @@ func (d *diary) write() {
 	require.NoError(d.t, d.p.Call(ctx, "submitSignal", map[string]any{"runId": "diary", "signalName": name}, nil))
 	since := time.Now()
 	d.p.Wait("the stream to go on", func() bool { return d.last.Load() > seen })
-	require.Less(d.t, time.Since(since), rechecked)
+	rig.Prompt(d.t, "noticing the clock", time.Since(since), rechecked)
 }
 
 // fleetOnly leaves out what the test's own runs told.

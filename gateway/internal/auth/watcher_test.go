@@ -53,11 +53,10 @@ func (w *watched) knows(token string) bool {
 	return err == nil && p != nil
 }
 
-// within waits for a condition for the second that is promised, and some slack for
-// a loaded machine.
+// within waits for a condition. That it comes within a second is held in fake time.
 func (w *watched) within(what string, cond func() bool) {
 	w.t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(time.Minute)
 	for !cond() {
 		select {
 		case <-w.changes:

@@ -131,7 +131,7 @@ func (w *world) settle() {
 		w.sched.mu.Lock()
 		defer w.sched.mu.Unlock()
 		return !w.sched.busy
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // advance lets time pass, timer by timer.

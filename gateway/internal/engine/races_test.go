@@ -125,7 +125,7 @@ func TestDecisionBesideWithdrawnPause(t *testing.T) {
 	h.block("r")() // whatever was posted has been heard
 	h.clock.advance(firstRetry)
 	h.block("r")()
-	require.Eventually(t, func() bool { return h.run("r").Status == wire.RunFinished }, 20*time.Second, time.Millisecond, "without any time passing")
+	require.Eventually(t, func() bool { return h.run("r").Status == wire.RunFinished }, time.Minute, time.Millisecond, "without any time passing")
 }
 
 // A pause that finds the run stored but not begun wins, even if its start is on its way.
@@ -271,7 +271,7 @@ func TestStopWhileAMachineIsMade(t *testing.T) {
 	select {
 	case err := <-stopped:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Stop waits for ever")
 	}
 	require.NoError(t, h.st.Close())

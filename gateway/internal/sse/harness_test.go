@@ -152,7 +152,7 @@ type reader struct {
 }
 
 func get(t *testing.T, c *http.Client, url string, header ...string) *reader {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	require.NoError(t, err)

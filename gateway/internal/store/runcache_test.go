@@ -68,7 +68,7 @@ func TestRunCacheProperty(t *testing.T) {
 					}
 					return nil
 				}) == nil
-			}, 10*time.Second, time.Millisecond)
+			}, time.Minute, time.Millisecond)
 		}
 	})
 }

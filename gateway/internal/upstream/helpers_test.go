@@ -107,7 +107,7 @@ func (s *site) ready() {
 
 func (s *site) wait(what string, cond func() bool) {
 	s.t.Helper()
-	require.Eventually(s.t, cond, 20*time.Second, 2*time.Millisecond, "waiting for %s", what)
+	require.Eventually(s.t, cond, time.Minute, 2*time.Millisecond, "waiting for %s", what)
 }
 
 func (s *site) view(do func(v *store.View)) {

@@ -117,7 +117,7 @@ func TestSeen(t *testing.T) {
 	select {
 	case err := <-done:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Seen does not end")
 	}
 	s.view(func(v *store.View) {

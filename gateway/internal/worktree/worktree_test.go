@@ -345,7 +345,7 @@ func TestSlowGit(t *testing.T) {
 	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755))
 	now := time.Now()
 	g := newGit(t, Options{Program: slow, Now: func() time.Time { return now }})
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	_, err := g.Capture(ctx, r.root, "run-1")
 	require.ErrorIs(t, err, context.DeadlineExceeded)

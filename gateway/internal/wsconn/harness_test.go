@@ -403,7 +403,7 @@ func (c *client) read() frame {
 
 func (c *client) tryRead() (frame, error) {
 	for {
-		_ = c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.ws.SetReadDeadline(time.Now().Add(time.Minute))
 		kind, data, err := c.ws.ReadMessage()
 		if err != nil {
 			return frame{}, err

@@ -251,13 +251,14 @@ func stall(g *testGateway, c *client) {
 	g.journal.emitSized("stall", 400, 100<<10, true)
 	c.send("streamRunEvents", map[string]any{"runId": "stall", "afterSeq": 0})
 	eventually(g.t, func() bool { return g.reg.Stats().Streams > 0 }, "stream of the filler")
-	last := int64(-1)
+	last, still := int64(0), 0
 	eventually(g.t, func() bool { // no progress any more
-		time.Sleep(20 * time.Millisecond)
-		now := g.reg.Stats().Bytes
-		same := now == last && now > 0
-		last = now
-		return same
+		time.Sleep(10 * time.Millisecond)
+		if now := g.reg.Stats().Bytes; now != last || now == 0 {
+			last, still = now, 0
+		}
+		still++
+		return still > 15
 	}, "the socket is full")
 }
 

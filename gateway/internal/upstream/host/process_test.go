@@ -48,7 +48,7 @@ func await(t *testing.T, h *Host, state source.State, generation int) source.Sta
 
 func ended(t *testing.T, pid int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) }, time.Minute, 10*time.Millisecond)
 }
 
 // zombie: ended and not waited for by a parent that is not ours.
