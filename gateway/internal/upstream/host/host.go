@@ -21,8 +21,9 @@ import (
 // Host is a supervised Smithers process. All methods are safe for concurrent use.
 type Host struct {
 	opts     Options
-	runtime  string // path of Bun
-	folder   string // private; holds script and socket
+	runtime  string   // path of Bun
+	folder   string   // private; holds script and socket
+	lock     *os.File // of the folder
 	identity source.Identity
 	output   *output
 
@@ -95,7 +96,7 @@ func prepare(o Options) (*Host, error) {
 	if h.runtime, err = findRuntime(o.Command, o.Module); err != nil {
 		return nil, err
 	}
-	if h.folder, err = makeFolder(); err != nil {
+	if h.folder, h.lock, err = makeFolder(); err != nil {
 		return nil, err
 	}
 	h.identity = secretIdentity()
@@ -224,7 +225,13 @@ func (h *Host) feed() feed {
 
 func (h *Host) socket() string { return filepath.Join(h.folder, socketName) }
 
-func (h *Host) clean() error { return os.RemoveAll(h.folder) }
+func (h *Host) clean() error {
+	err := os.RemoveAll(h.folder)
+	if h.lock != nil {
+		err = errors.Join(err, h.lock.Close())
+	}
+	return err
+}
 
 // askHealth asks the process whether it is there.
 func (h *Host) askHealth(ctx context.Context) error {

@@ -76,16 +76,3 @@ func TestWhichRuntime(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, other, got)
 }
-
-func TestFoldersOfTheDeadAreRemoved(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	left := filepath.Join(os.TempDir(), folderPrefix+"4194305-x") // above the highest number of a process
-	require.NoError(t, os.Mkdir(left, 0o700))
-	first, err := makeFolder()
-	require.NoError(t, err)
-	second, err := makeFolder()
-	require.NoError(t, err)
-	require.NoDirExists(t, left)
-	require.DirExists(t, first, "of a live gateway")
-	require.NoError(t, os.RemoveAll(second))
-}

@@ -19,6 +19,10 @@ func (h *Host) launch(ctx context.Context, c config) (child, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.opts.StartLimit, fmt.Errorf("%w: it had %v; raise runtime_start_limit if the module needs longer",
 		ErrStartLimit, h.opts.StartLimit))
 	defer cancel()
+	var err error
+	if h.lock, err = keepFolder(h.folder, h.lock); err != nil {
+		return nil, fmt.Errorf("the folder of the Smithers process: %w", err)
+	}
 	for _, path := range []string{h.socket(), h.feed().Path} { // of the process before
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
