@@ -25,7 +25,8 @@ func TestSoak(t *testing.T) {
 	every := time.Duration(rig.Count(t, "SOAK_CUT_SECONDS", 10)) * time.Second
 	s := rig.NewSite(t, load.Module)
 	ledger := rig.NewLedger(t, t.TempDir(), nil)
-	token := s.Issue(rig.AllScopes, "alice")
+	// Beyond its end, the clients would be turned away for good.
+	token := s.IssueFor(rig.AllScopes, "alice", fmt.Sprintf("%ds", int((length+time.Hour).Seconds())))
 	p := s.Start("run", "--config", s.Write("Caddyfile", s.Caddyfile("run_retention 5m", ""))).As(token)
 
 	if length >= 10*time.Minute {
