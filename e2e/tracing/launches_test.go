@@ -43,8 +43,6 @@ func post(t *testing.T, p *rig.Process, path, body string, header http.Header) i
 	return res.StatusCode
 }
 
-func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
-
 // TestSpansOfOtherLaunches: whatever launches a run has a span that the run is linked to,
 // and each may be the first thing that is traced after the start.
 func TestSpansOfOtherLaunches(t *testing.T) {
