@@ -1,14 +1,16 @@
 // Command spikes measures on the real servers what docs/scaling.md plans with: the
-// journal and leases in Postgres, the windows of events in NATS JetStream, and the same
-// units in SQLite beside them. Everything runs on loopback in a temporary folder.
+// journal and leases in Postgres beside the gateway's own store, the windows of events in
+// NATS JetStream. Everything runs on loopback in a temporary folder.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,9 +21,10 @@ func main() {
 		return
 	}
 	nats := flag.String("nats", "nats-server", "the nats-server binary")
-	took := flag.Duration("time", 3*time.Second, "of each measurement of a rate")
+	took := flag.Duration("time", 2*time.Second, "of each measurement of a rate")
+	rounds := flag.Int("rounds", 5, "of the store and Postgres")
 	flag.Parse()
-	fail(run(*nats, *took))
+	fail(run(*nats, *took, max(*rounds, 1)))
 }
 
 func fail(err error) {
@@ -31,8 +34,8 @@ func fail(err error) {
 	}
 }
 
-func run(nats string, took time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+func run(nats string, took time.Duration, rounds int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	folder, err := os.MkdirTemp("", "spikes-")
 	if err != nil {
@@ -43,7 +46,7 @@ func run(nats string, took time.Duration) error {
 		return err
 	}
 	fmt.Println("| what | figure |\n| --- | ---: |")
-	return errors.Join(sqliteSpike(ctx, folder, took), postgresSpike(ctx, folder, took), natsSpike(ctx, nats, folder, took))
+	return errors.Join(commitSpike(ctx, folder, took, rounds), natsSpike(ctx, nats, folder, took))
 }
 
 func row(what, format string, args ...any) {
@@ -68,17 +71,28 @@ func rate(took time.Duration, units int, do func(n int) error) (float64, error) 
 	return float64(n*units) / time.Since(begin).Seconds(), nil
 }
 
-// commits measures lone and batched units; commit writes the units [first, first+n).
-func commits(name string, took time.Duration, commit func(first, n int) error) error {
-	lone, err := rate(took, 1, func(n int) error { return commit(n, 1) })
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+// report prints the medians of the rounds, and of the ratios within each.
+func report(ours, theirs []units) {
+	lone, many := func(u units) float64 { return u.lone }, func(u units) float64 { return u.many }
+	median := func(all []units, of func(units) float64) float64 {
+		rates := make([]float64, len(all))
+		for i, u := range all {
+			rates[i] = of(u)
+		}
+		slices.Sort(rates)
+		return rates[len(rates)/2]
 	}
-	row(name+", one unit a transaction", "%.0f units/s, %.2f ms each", lone, 1000/lone)
-	many, err := rate(took, batch, func(n int) error { return commit(1_000_000+n*batch, batch) })
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	ratios := make([]units, len(ours))
+	for i := range ours {
+		ratios[i] = units{ours[i].lone / theirs[i].lone, ours[i].many / theirs[i].many}
 	}
-	row(fmt.Sprintf("%s, %d units a transaction", name, batch), "%.0f units/s", many)
-	return nil
+	for _, k := range []struct {
+		what string
+		of   func(units) float64
+	}{{"one unit after the other", lone}, {fmt.Sprintf("%d units at a time", batch), many}} {
+		row("The gateway's store, durability full, "+k.what, "%.0f units/s", median(ours, k.of))
+		row("Postgres, synchronous_commit=on, "+k.what, "%.0f units/s", median(theirs, k.of))
+		least, most := slices.MinFunc(ratios, func(a, b units) int { return cmp.Compare(k.of(a), k.of(b)) }), slices.MaxFunc(ratios, func(a, b units) int { return cmp.Compare(k.of(a), k.of(b)) })
+		row("the first to the second", "%.2f (median of %d rounds, %.2f to %.2f)", median(ratios, k.of), len(ratios), k.of(least), k.of(most))
+	}
 }

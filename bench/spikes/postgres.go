@@ -15,7 +15,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func postgresSpike(ctx context.Context, folder string, took time.Duration) error {
+// commitSpike sets the store and Postgres side by side, round by round, so that what else
+// the machine does meets both; then leases, on the same server.
+func commitSpike(ctx context.Context, folder string, took time.Duration, rounds int) error {
 	dsn, stop, err := startPostgres(ctx, filepath.Join(folder, "pg"))
 	if err != nil {
 		return fmt.Errorf("start Postgres: %w", err)
@@ -26,22 +28,42 @@ func postgresSpike(ctx context.Context, folder string, took time.Duration) error
 		return err
 	}
 	defer c.Close(context.Background())
+	store, err := openStore(ctx, folder)
+	if err != nil {
+		return err
+	}
 	if _, err := c.Exec(ctx, `CREATE TABLE journal (run int, node int, output bytea, PRIMARY KEY (run, node));
 		CREATE TABLE events (run int, seq int, payload bytea, PRIMARY KEY (run, seq));
 		CREATE TABLE leases (run int PRIMARY KEY, holder text, epoch bigint, until timestamptz);
 		INSERT INTO leases VALUES (1, '', 0, now())`); err != nil {
 		return err
 	}
-	if err := commits("Postgres, synchronous_commit=on", took, func(first, n int) error {
+	next := 0
+	commit := func(n int) error {
 		b := &pgx.Batch{} // one implicit transaction, one round trip
-		for i := first; i < first+n; i++ {
-			b.Queue("INSERT INTO journal VALUES ($1, $2, $3)", i%16, i, payload)
-			b.Queue("INSERT INTO events VALUES ($1, $2, $3), ($1, $4, $3)", i%16, 2*i, payload, 2*i+1)
+		for range n {
+			b.Queue("INSERT INTO journal VALUES ($1, $2, $3)", next%16, next, payload)
+			b.Queue("INSERT INTO events VALUES ($1, $2, $3), ($1, $4, $3)", next%16, 2*next, payload, 2*next+1)
+			next++
 		}
 		return c.SendBatch(ctx, b).Close()
-	}); err != nil {
-		return err
 	}
+	var ours, theirs []units
+	for range rounds {
+		s, err := store.measure(ctx, took)
+		if err != nil {
+			return err
+		}
+		var p units
+		if p.lone, err = rate(took, 1, func(int) error { return commit(1) }); err != nil {
+			return err
+		}
+		if p.many, err = rate(took, batch, func(int) error { return commit(batch) }); err != nil {
+			return err
+		}
+		ours, theirs = append(ours, s), append(theirs, p)
+	}
+	report(ours, theirs)
 	return leases(ctx, c, dsn)
 }
 

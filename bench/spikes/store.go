@@ -6,39 +6,54 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"time"
 )
 
+// units are rates of one round, in units a second.
+type units struct{ lone, many float64 }
+
 var unitLine = regexp.MustCompile(`(?m)^BenchmarkUnit/(\d+)\S*\s+\d+\s+(\d+(?:\.\d+)?) ns/op`)
 
-// sqliteSpike measures the gateway's own store, which only its tests can reach: a Go
-// benchmark of it writes the same units, in the same temporary folder.
-func sqliteSpike(ctx context.Context, folder string, took time.Duration) error {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "-", "-bench", "^BenchmarkUnit$", "-benchtime", took.String(), "./gateway/internal/store")
+// storeSpike measures the gateway's own store, which only its tests can reach: a Go
+// benchmark of it writes the units, in the same temporary folder as the servers.
+type storeSpike struct{ folder, program string }
+
+func openStore(ctx context.Context, folder string) (*storeSpike, error) {
+	s := &storeSpike{folder: folder, program: filepath.Join(folder, "store.test")}
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", s.program, "./gateway/internal/store")
 	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "TMPDIR="+folder)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("the store's benchmark: %w\n%s", err, out)
+	}
+	return s, nil
+}
+
+func (s *storeSpike) measure(ctx context.Context, took time.Duration) (u units, err error) {
+	cmd := exec.CommandContext(ctx, s.program, "-test.run", "-", "-test.bench", "^BenchmarkUnit$", "-test.benchtime", took.String())
+	cmd.Dir = s.folder
+	cmd.Env = append(os.Environ(), "TMPDIR="+s.folder)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("the store's benchmark: %w\n%s%s", err, out, stderr.Bytes())
+		return u, fmt.Errorf("the store's benchmark: %w\n%s%s", err, out, stderr.Bytes())
 	}
-	found := unitLine.FindAllSubmatch(out, -1)
-	if len(found) != 2 {
-		return fmt.Errorf("the store's benchmark says something else: %s", out)
-	}
-	for _, m := range found {
+	for _, m := range unitLine.FindAllSubmatch(out, -1) {
 		each, err := strconv.ParseFloat(string(m[2]), 64)
 		if err != nil {
-			return err
+			return u, err
 		}
 		if string(m[1]) == "1" {
-			row("The gateway's store (SQLite, synchronous=FULL), one unit after the other", "%.0f units/s, %.2f ms each", 1e9/each, each/1e6)
+			u.lone = 1e9 / each
 		} else {
-			row(fmt.Sprintf("The gateway's store (SQLite, synchronous=FULL), %s units at a time", m[1]), "%.0f units/s", 1e9/each)
+			u.many = 1e9 / each
 		}
 	}
-	return nil
+	if u.lone == 0 || u.many == 0 {
+		return u, fmt.Errorf("the store's benchmark says something else: %s", out)
+	}
+	return u, nil
 }
