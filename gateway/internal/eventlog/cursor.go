@@ -65,6 +65,7 @@ func (c *Cursor) Next(dst []*store.Event) (int, error) {
 			if err := c.land(); err != nil {
 				return 0, err
 			}
+			c.readAhead(o)
 			continue
 		}
 		n, behind, err := c.fromRing(dst, o)
@@ -143,10 +144,25 @@ func (c *Cursor) take(fl *flight) {
 	}
 }
 
-// Bounds of a store read. A reader that stops holds on to one chunk, so its bytes
+// readAhead begins the read behind a chunk that is about to be handed out, so that reading
+// and sending go on at the same time.
+func (c *Cursor) readAhead(o *Options) {
+	if len(c.chunk) == 0 || c.floor != 0 {
+		return // the ring has what follows
+	}
+	last := c.chunk[len(c.chunk)-1].Seq
+	c.run.mu.RLock()
+	behind := last < c.run.base
+	c.run.mu.RUnlock()
+	if behind {
+		c.flight = c.log.fetch.start(c.run, last, c.readLimit(o), c) // nil: closed, which Next finds
+	}
+}
+
+// Bounds of a store read. A reader that stops holds on to two chunks, so their bytes
 // are kept near chunkBytes by the size of the events seen before.
 const (
-	chunkBytes = 256 << 10
+	chunkBytes = 160 << 10
 	firstChunk = 64
 	minChunk   = 8
 )
