@@ -4,7 +4,7 @@ export function register(gateway) {
   gateway.register("parked", async (ctx) => ctx.approval("gate", { title: "Go on?" }));
   gateway.register("sleeper", async (ctx) =>
     ctx.task("nap", async () => {
-      await new Promise((resolve) => setTimeout(resolve, 240_000));
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
       return { ok: true };
     }),
   );

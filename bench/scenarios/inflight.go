@@ -15,7 +15,7 @@ import (
 func inflight(ctx context.Context, e *Env) error {
 	n, done := e.Pick(5_000, 1_000, 20), e.Pick(100_000, 3_000, 50)
 	e.Settings = "`max_vms 8000`, `vm_memory_total 16GiB`: each of these runs holds a script machine while its task waits, and one user holds three quarters of the machines at most"
-	e.Note("The timers run for 240 s instead of 60 s, so that all runs are still in their tasks when they are measured.")
+	e.Note("The timers run for 60 s; a round counts only if all runs are still in their tasks when it ends.")
 	e.Note("The 100,000 finished runs are runs of one task of a workflow in Go; launches are those of a script in all cases.")
 	settings := []string{"max_vms 8000", "vm_memory_total 16GiB"}
 	for range e.Rounds {
@@ -78,7 +78,7 @@ func (e *Env) inflightRound(ctx context.Context, n int, settings []string) error
 	}
 	h, err := g.Health(ctx)
 	if err == nil && h.Runs.Attempts < int64(n) {
-		return fmt.Errorf("when the round ended, only %d of %d tasks were still waiting", h.Runs.Attempts, n)
+		return fmt.Errorf("when the round ended, only %d of %d tasks were still waiting: launching and measuring took longer than their timers of 60 s", h.Runs.Attempts, n)
 	}
 	return err
 }

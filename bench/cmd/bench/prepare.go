@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -122,12 +123,23 @@ func machine(ctx context.Context, env *scenarios.Env) [][2]string {
 	var limit syscall.Rlimit
 	_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	return [][2]string{
-		{"machine", fmt.Sprintf("%d processors (%s), %s of memory, %s", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), memory(), output(ctx, "uname", "-sr"))},
+		{"machine", fmt.Sprintf("%d processors (%s), %s of memory, %s", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), memory(), kernel(output(ctx, "uname", "-sr")))},
 		{"servers and client share these processors; all traffic is on loopback; open files", fmt.Sprint(limit.Cur)},
 		{"gateway", output(ctx, env.Binary, "version") + ", " + runtime.Version()},
 		{"peers", "Smithers Gateway 0.32.0 on Bun 1.4.5, Centrifuge v0.40.1, gorilla/websocket v1.5.3 (the limit), Caddy `respond` of the same binary"},
 	}
 }
+
+// kernel shortens "Linux 6.18.3-generic" to "Linux 6.18": what follows the second number
+// names a build of some machine.
+func kernel(full string) string {
+	if short := kernelVersion.FindString(full); short != "" {
+		return short
+	}
+	return full
+}
+
+var kernelVersion = regexp.MustCompile(`^\w+ \d+\.\d+`)
 
 // field is a value of a file of "name : value" lines.
 func field(path, name string) string {
