@@ -64,6 +64,9 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	if err != nil {
 		return nil, err
 	}
+	run.processes = &hosts{logger: g.logger, gone: run.sourceGone}
+	run.scripts = &scripts{logger: g.logger, processes: run.processes, onAbandoned: g.abandoned}
+	run.scripts.warm(s, inspection)
 	run.dbPath = s.DBPath
 	db, err := placeDatabase(ctx, s, inspection != nil || s.Runtime == RuntimeSmithers, g.logger)
 	if err != nil {
@@ -83,8 +86,6 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.openChanges(s)
 	run.startLabeller()
 
-	run.processes = &hosts{logger: g.logger, gone: run.sourceGone}
-	run.scripts = &scripts{logger: g.logger, processes: run.processes, onAbandoned: g.abandoned}
 	if e.workflows, err = run.scripts.load(ctx, s, nil, run.store); err != nil {
 		return nil, err
 	}

@@ -105,6 +105,14 @@ func (l *scripts) host(s Settings) (*jsmod.Host, error) {
 	return host, nil
 }
 
+// warm starts the host that load is about to need, so that it gets ready while the database
+// is opened. What is wrong with it load reports.
+func (l *scripts) warm(s Settings, inspection *jsmod.Inspection) {
+	if _, err := os.Stat(s.Module); s.Module != "" && err == nil && inspection == nil {
+		_, _ = l.host(s)
+	}
+}
+
 func (l *scripts) close() {
 	l.mu.Lock()
 	hosts := l.hosts

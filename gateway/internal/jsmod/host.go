@@ -56,9 +56,12 @@ type Host struct {
 	options HostOptions
 	logger  *zap.Logger
 	grace   time.Duration // how long an interrupted VM may take to return
-	prelude *prelude
-	env     string // process.env as JSON
+	env     string        // process.env as JSON
 	client  *http.Client
+
+	compiled   chan struct{} // closed when the next two are set
+	prelude    *prelude
+	preludeErr error
 
 	turns  *turns
 	jobs   chan *job
@@ -75,7 +78,8 @@ type Host struct {
 	closed  bool
 }
 
-// NewHost starts a host: GOMAXPROCS idle goroutines and the compiled prelude.
+// NewHost starts a host: GOMAXPROCS idle goroutines. The prelude is compiled meanwhile; the
+// first VM waits for it.
 func NewHost(options HostOptions) (*Host, error) {
 	if options.MemoryLimit <= 0 {
 		options.MemoryLimit = DefaultMemoryLimit
@@ -97,13 +101,14 @@ func NewHost(options HostOptions) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{
-		options: options,
-		logger:  options.Logger,
-		grace:   abandonGrace,
-		env:     env,
-		client:  options.HTTPClient,
-		jobs:    make(chan *job),
-		modules: map[*Module]struct{}{},
+		options:  options,
+		logger:   options.Logger,
+		grace:    abandonGrace,
+		env:      env,
+		client:   options.HTTPClient,
+		jobs:     make(chan *job),
+		compiled: make(chan struct{}),
+		modules:  map[*Module]struct{}{},
 	}
 	allow, err := parseFetchAllow(options.FetchAllow)
 	if err != nil {
@@ -120,10 +125,10 @@ func NewHost(options HostOptions) (*Host, error) {
 	for range places {
 		h.startWorker()
 	}
-	if h.prelude, err = h.compilePrelude(); err != nil {
-		h.Close()
-		return nil, err
-	}
+	h.wg.Go(func() {
+		defer close(h.compiled)
+		h.prelude, h.preludeErr = h.compilePrelude()
+	})
 	return h, nil
 }
 

@@ -47,6 +47,9 @@ type VM struct {
 
 // newVM makes a VM with the prelude loaded.
 func (h *Host) newVM(seed [2]int32) (*VM, error) {
+	if <-h.compiled; h.preludeErr != nil {
+		return nil, h.preludeErr
+	}
 	vm := h.emptyVM()
 	vm.seed = seed
 	h.liveVMs.Add(1)
