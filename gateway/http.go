@@ -125,14 +125,7 @@ func routeOf(method, path string, query bool) route {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header.Set(wire.HeaderAPIVersion, wire.APIVersion)
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("X-Frame-Options", "DENY")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("Content-Security-Policy", contentPolicy)
-
+	setCommonHeaders(w.Header())
 	path, ok := strip(h.site.Prefix, r.URL)
 	if !ok {
 		h.notFound(w)
@@ -205,6 +198,26 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveIndex(w)
 	default:
 		h.notFound(w)
+	}
+}
+
+// commonHeaders are those of every answer, names in canonical form.
+var commonHeaders = [...][2]string{
+	{http.CanonicalHeaderKey(wire.HeaderAPIVersion), wire.APIVersion},
+	{"Cache-Control", "no-store"},
+	{"X-Content-Type-Options", "nosniff"},
+	{"X-Frame-Options", "DENY"},
+	{"Referrer-Policy", "no-referrer"},
+	{"Content-Security-Policy", contentPolicy},
+}
+
+// setCommonHeaders sets them with one allocation. The values are the answer's own, since
+// middleware may change them in place.
+func setCommonHeaders(h http.Header) {
+	values := make([]string, len(commonHeaders))
+	for i, c := range commonHeaders {
+		values[i] = c[1]
+		h[c[0]] = values[i : i+1 : i+1]
 	}
 }
 
