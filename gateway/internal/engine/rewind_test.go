@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/engine/enginetest"
 	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -113,6 +114,34 @@ func (h *house) numbersAreWhole() {
 		}
 		return err
 	}))
+}
+
+// A frame between two tries of a task is the same however often the run goes back to it:
+// the second time, what followed is no longer of the present, and a result of the task is
+// in the archive.
+func TestRewindTwiceBetweenTwoTries(t *testing.T) {
+	tries := 0
+	h := newHouse(t, define("main", func(ctx wf) (any, error) {
+		return nil, ctx.Task("t", func(workflow.Task) (any, error) {
+			if tries++; tries == 1 {
+				return nil, errors.New("once")
+			}
+			return tries, nil
+		}, nil, workflow.Retries(2, 0))
+	})).open()
+	h.launch("main", "r", nil)
+	require.True(t, h.drive("r"))
+	failed := int64(1)
+	for h.cut(failed).Nodes == nil || h.cut(failed).Nodes[0].State != wire.NodeFailed {
+		failed++
+	}
+	for n := range 3 {
+		h.rewind(failed)
+		require.True(t, h.drive("r"))
+		require.Equal(t, wire.RunFinished, h.run("r").Status)
+		require.Equal(t, 3+n, tries, "the task is tried again")
+		require.NoError(t, enginetest.CheckFrames(h.st, "r"))
+	}
 }
 
 // The frame that a task had settled at keeps its result, and what a later rewind left

@@ -67,7 +67,7 @@ func planSetback(v *store.View, runID string, frameNo int64) (*setback, error) {
 	if err := s.note(v, runID, beyond); err != nil {
 		return nil, err
 	}
-	return s, s.choose(v, runID, beyond)
+	return s, s.choose(v, runID)
 }
 
 // note takes the attempts that are taken back.
@@ -103,7 +103,7 @@ func (s *setback) note(v *store.View, runID string, beyond []*store.Event) error
 }
 
 // choose tells the rows that stay or come back from those that go.
-func (s *setback) choose(v *store.View, runID string, beyond []*store.Event) error {
+func (s *setback) choose(v *store.View, runID string) error {
 	journal, archived, err := s.rows(v, runID)
 	if err != nil {
 		return err
@@ -111,13 +111,17 @@ func (s *setback) choose(v *store.View, runID string, beyond []*store.Event) err
 	for _, n := range s.cut.Nodes {
 		s.existed[n.Key] = true
 		row := journal[n.Key]
+		again, err := s.goesOn(v, runID, n)
+		if err != nil {
+			return err
+		}
 		kept := row != nil && row.Position == 0 && len(row.ArgsHash) > 0 && row.ArgsHash[:1] == keptArgs
 		switch {
 		case row == nil || !wire.NodeEnded(n.State):
 		case n.Settled == 0 && n.State != wire.NodeCancelled && (kept || row.Position > 0): // by a retry, for whoever asks for the same
 			s.take(n.Key, archived)
 			s.given[n.Key] = true
-		case n.Settled == 0 || s.goesOn(n, beyond):
+		case n.Settled == 0 || again:
 		case row.Position == 0:
 			return wire.Errorf(wire.CodeRewindFailed, "Frame %d of run %s cannot be restored: the result of %v is gone.", s.cut.FrameNo, runID, n.Key)
 		default:
@@ -184,13 +188,13 @@ func (s *setback) take(key program.Key, archived map[program.Key]*store.Archived
 }
 
 // goesOn reports whether a failed attempt, which made the frame, was to be followed by
-// another one.
-func (s *setback) goesOn(n frames.CutNode, beyond []*store.Event) bool {
-	if n.State != wire.NodeFailed || n.LogSeq != s.cut.LogSeq || len(beyond) == 0 {
-		return false
+// another one. The same unit wrote so, and the log keeps it when a rewind takes it back.
+func (s *setback) goesOn(v *store.View, runID string, n frames.CutNode) (bool, error) {
+	if n.State != wire.NodeFailed || n.LogSeq != s.cut.LogSeq {
+		return false, nil
 	}
-	next := beyond[0]
-	return next.Type == wire.TypeNodeRetrying && next.LogSeq == s.cut.LogSeq+1
+	next, err := v.EventsLog(runID, s.cut.LogSeq, 1)
+	return len(next) == 1 && next[0].Type == wire.TypeNodeRetrying && next[0].LogSeq == s.cut.LogSeq+1, err
 }
 
 // apply writes the journal of the frame. It returns the child runs that it ended.

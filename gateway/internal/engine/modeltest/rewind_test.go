@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,6 +191,9 @@ func TestRewindGoesBackToItsFrame(t *testing.T) {
 			t.Fatalf("the run is %s at the end, and was %s", got, want)
 		}
 		tr.look(0)
-		h.must(enginetest.CheckFrames(h.st, "r1"))
+		if err := enginetest.CheckFrames(h.st, "r1"); err != nil {
+			lines, _ := enginetest.Lines(h.st, "r1")
+			t.Fatalf("%v\n%s", err, strings.Join(lines, "\n"))
+		}
 	})
 }
