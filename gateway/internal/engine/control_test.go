@@ -488,3 +488,28 @@ func TestFarTimersLiveOnDisk(t *testing.T) {
 		h.status(fmt.Sprint("r", i), wire.RunFinished)
 	}
 }
+
+// What a task or a run returns is bounded: at the bound it is kept, beyond it is refused
+// without another try.
+func TestResultsAreBounded(t *testing.T) {
+	const quotes = 2
+	sized := func(n int) string { return strings.Repeat("x", n-quotes) }
+	h := newHouse(t, define("task", func(ctx wf) (any, error) {
+		return nil, ctx.Task("t", func(workflow.Task) (any, error) { return sized(maxValueBytes + 1), nil }, nil, workflow.Retries(3, 0))
+	}), define("run", func(wf) (any, error) { return sized(maxValueBytes + 1), nil }), define("fits", func(ctx wf) (out any, err error) {
+		return out, ctx.Task("t", func(workflow.Task) (any, error) { return sized(maxValueBytes), nil }, &out)
+	})).open()
+	for workflow, what := range map[string]string{"task": "result of the task", "run": "result of the run"} {
+		h.launch(workflow, workflow, nil)
+		failed := string(h.status(workflow, wire.RunFailed).Error)
+		require.Contains(t, failed, codeTooLarge)
+		require.Contains(t, failed, fmt.Sprintf("the %s has %d bytes; at most %d are kept", what, maxValueBytes+1, maxValueBytes))
+	}
+	require.NoError(t, h.st.View(bg, func(v *store.View) error {
+		attempts, err := v.Attempts("task", "t", 0)
+		require.Len(t, attempts, 1, "another try would return as much")
+		return err
+	}))
+	h.launch("fits", "fits", nil)
+	h.finished("fits")
+}

@@ -52,3 +52,24 @@ func TestFetchesWaitForDelivery(t *testing.T) {
 	require.Len(t, d.result(), all)
 	require.Empty(t, d.machine.(*machine).operations.atWork)
 }
+
+// Programs that a workflow runs are bounded by the same places: further ones begin when
+// one has ended and was delivered.
+func TestProgramsWaitForTheirTurn(t *testing.T) {
+	const all = maxAtWork + 8
+	m := load(t, testHost(t, HostOptions{Exec: []string{"true"}}), "w.mjs", body(fmt.Sprintf(`return await ctx.task('a', async () =>
+		(await Promise.all(Array.from({ length: %d }, () => exec('true', [])))).length);`, all)))
+	d := newDriver(t, m, "w")
+	d.take(d.machine.Start(d.input))
+	for len(d.queue) > 0 {
+		next := d.queue[0]
+		d.queue = d.queue[1:]
+		d.take(next())
+	}
+	require.Eventually(t, func() bool { return len(d.events) >= maxAtWork }, time.Minute, time.Millisecond)
+	require.Len(t, d.events, maxAtWork)
+	require.Len(t, d.machine.(*machine).operations.atWork, maxAtWork)
+	d.loop()
+	require.Equal(t, float64(all), d.result())
+	require.Empty(t, d.machine.(*machine).operations.atWork)
+}
