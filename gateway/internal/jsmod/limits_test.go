@@ -128,7 +128,7 @@ func TestMemoryBudget(t *testing.T) {
 	p := m.Workflows[0].Program
 	m.Close() // no pooled VMs in the way
 	open := func() (program.Machine, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		machine, err := p.New(ctx, program.Env{Post: func(any) {}})
 		if err != nil {

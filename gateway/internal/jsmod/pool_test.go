@@ -55,31 +55,41 @@ func TestReadyVMsMakeRoom(t *testing.T) {
 		return m.Workflows[0].Program.New(ctx, program.Env{Post: func(any) {}})
 	}
 	var machines []program.Machine
-	for {
-		machine, err := open(busy, 50*time.Millisecond)
-		if err != nil {
-			require.ErrorContains(t, err, "vm_memory_total")
-			break
+	fill := func() {
+		for {
+			machine, err := open(busy, time.Second)
+			if err != nil {
+				require.ErrorContains(t, err, "vm_memory_total")
+				return
+			}
+			machines = append(machines, machine)
 		}
-		machines = append(machines, machine)
 	}
+	empty := func() {
+		for _, machine := range machines {
+			machine.Close()
+		}
+		machines = nil
+	}
+	fill()
 	waiting := make(chan error, 1)
 	go func() {
-		machine, err := open(other, 20*time.Second)
+		machine, err := open(other, time.Minute)
 		if err == nil {
 			machine.Close()
 		}
 		waiting <- err
 	}()
-	for _, machine := range machines {
-		machine.Close()
-	}
+	empty()
 	require.NoError(t, <-waiting)
+	fill()
+	empty() // nobody waits for their memory: they stay
 	busy.pool.mu.Lock()
-	require.NotEmpty(t, busy.pool.ready)
+	ready := len(busy.pool.ready)
 	busy.pool.mu.Unlock()
+	require.NotZero(t, ready)
 	for range 3 { // also when they have been ready for a while
-		machine, err := open(other, 20*time.Second)
+		machine, err := open(other, time.Minute)
 		require.NoError(t, err)
 		defer machine.Close()
 	}
