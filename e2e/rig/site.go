@@ -128,11 +128,15 @@ http://127.0.0.1:%d {
 func (s *Site) AdminSocket() string { return s.Path("admin.sock") }
 
 // FreePort is a port that nobody listens on, below those that the system gives to
-// outgoing connections: one of these could take it before the gateway does.
+// outgoing connections: one of these could take it before the gateway does. No other
+// test of this machine gets it until this one ends.
 func FreePort(t *testing.T) int {
 	t.Helper()
 	for {
 		port := 10_000 + rand.IntN(20_000) //nolint:gosec // no secret
+		if !reserve(t, port) {
+			continue
+		}
 		ln, err := net.Listen("tcp", ":"+strconv.Itoa(port))
 		if err == nil {
 			require.NoError(t, ln.Close())
@@ -140,4 +144,21 @@ func FreePort(t *testing.T) int {
 		}
 		require.ErrorIs(t, err, syscall.EADDRINUSE)
 	}
+}
+
+// reserve locks a file for a port. Packages are tested at the same time, each by a
+// process of its own. The files stay: removing one would let two tests lock the same name.
+func reserve(t *testing.T, port int) bool {
+	t.Helper()
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("smithers-test-ports-%d", os.Getuid()))
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	file, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o600)
+	require.NoError(t, err)
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		require.ErrorIs(t, err, syscall.EWOULDBLOCK)
+		return false
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return true
 }

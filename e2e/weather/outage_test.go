@@ -20,9 +20,9 @@ import (
 	"github.com/smithersai/caddy-smithers/e2e/rig"
 )
 
-// lasting is how long commits fail: ten seconds, as promised.
+// lasting is how long commits fail: ten seconds at full size.
 func lasting(t *testing.T) time.Duration {
-	return time.Duration(rig.Count(t, "WEATHER_SECONDS", 10)) * time.Second
+	return time.Duration(rig.Count(t, "WEATHER_SECONDS", 3)) * time.Second
 }
 
 // tmpfs mounts a small file system, which needs root.
