@@ -74,6 +74,7 @@ func TestRetention(t *testing.T) {
 	s := rig.NewSite(t, load.Module)
 	token := s.Issue("*", "root")
 	p := s.Start("run", "--config", s.Write("Caddyfile", s.Caddyfile("run_retention 1s", ""))).As(token).Accepts()
+	p.HTTP = rig.Steady()
 	p.LaunchRun("gated", "open", map[string]any{"url": ledger.URL})
 	for i := range 20 {
 		p.LaunchRun("family", fmt.Sprintf("done-%d", i), map[string]any{"url": ledger.URL})

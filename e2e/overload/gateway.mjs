@@ -16,7 +16,7 @@ export function register(gateway) {
 
   gateway.register("loops", async (ctx) => ctx.task("spin", () => { for (;;); }));
   gateway.register("loops-outside", async () => { for (;;); });
-  gateway.register("allocates", async (ctx) => ctx.task("grow", () => { const all = []; for (;;) all.push(new Array(50_000).fill(1)); }));
+  gateway.register("allocates", async (ctx) => ctx.task("grow", () => { const all = []; for (;;) all.push(new Uint8Array(1 << 20)); }));
   gateway.register("logs", async (ctx) => ctx.task("talk", async ({ log }) => {
     for (let i = 0; ; i++) {
       log("line ".repeat(20) + i);
