@@ -10,15 +10,14 @@ import (
 	"strconv"
 )
 
-//go:embed host.mjs feed.mjs
+//go:embed *.mjs
 var scripts embed.FS
 
 const (
-	folderPrefix   = "smithers-host-"
-	scriptName     = "host.mjs"
-	feedScriptName = "feed.mjs"
-	socketName     = "s"
-	feedName       = "f"
+	folderPrefix = "smithers-host-"
+	scriptName   = "host.mjs"
+	socketName   = "s"
+	feedName     = "f"
 	// maxSocketPath fits the 104 bytes of macOS and the 108 of Linux.
 	maxSocketPath = 103
 )
@@ -79,12 +78,16 @@ func keepFolder(dir string, lock *os.File) (*os.File, error) {
 }
 
 func writeScripts(dir string) error {
-	for _, name := range []string{scriptName, feedScriptName} {
-		text, err := scripts.ReadFile(name)
+	files, err := scripts.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		text, err := scripts.ReadFile(f.Name())
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, f.Name()), text, 0o600); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import { closeSync, createReadStream, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
 import { startFeed } from "./feed.mjs";
+import { left } from "./owner.mjs";
 
 const LIFELINE = 3;
 const REPORTS = 4;
@@ -150,7 +151,7 @@ async function takeOver(gateway, config) {
     const list = (status) => adapter.listRuns(1000, status);
     const idle = (run) => !gateway.activeRuns.has(run.runId);
     for (const run of await list("running")) {
-      if (idle(run) && left(run, config) && !(await hasLivingParent(adapter, run))) await goOn(gateway, adapter, keys, key, run);
+      if (idle(run) && left(run, Date.now(), here, config.ended, exists) && !(await hasLivingParent(adapter, run))) await goOn(gateway, adapter, keys, key, run);
     }
     for (const run of await list("waiting-approval")) {
       const open = await adapter.listPendingApprovals(run.runId);
@@ -205,22 +206,14 @@ async function goOn(gateway, adapter, keys, key, run) {
   }
 }
 
-// SILENT_MS is after how long without a heartbeat the number of an owner's process is
-// taken to mean another process by now. Owners write one every second.
-const SILENT_MS = 60_000;
+const here = { pid: process.pid, since: performance.timeOrigin };
 
-// left says that nobody executes a run that is said to run.
-function left(run, config) {
-  const pid = Number(/^pid:(\d+):/.exec(run.runtimeOwnerId ?? "")?.[1]);
-  const silent = Date.now() - (run.heartbeatAtMs ?? 0) > SILENT_MS;
-  if (!pid) return silent;
-  if (pid === process.pid) return (run.heartbeatAtMs ?? 0) < performance.timeOrigin; // of a process before this one
-  if (config.dead.includes(pid) || silent) return true;
+function exists(pid) {
   try {
     process.kill(pid, 0);
-    return false;
+    return true;
   } catch (error) {
-    return error.code === "ESRCH";
+    return error.code !== "ESRCH";
   }
 }
 
@@ -237,13 +230,14 @@ function retire(gateway) {
 }
 
 const TAKE_OVER_EVERY_MS = 10_000;
+const TAKE_OVER_AGAIN_MS = 5_500; // when owners that are not known to have ended have been silent for long enough
 const complain = (error) => console.error("taking over runs:", error);
 
 async function obey(gateway, config, line) {
   const { command, pids } = JSON.parse(line);
   if (command === "retire") retire(gateway);
   if (command === "dead") {
-    config.dead.push(...pids);
+    for (const pid of pids) config.ended.set(pid, Date.now());
     await takeOver(gateway, config);
   }
 }
@@ -260,10 +254,11 @@ async function main() {
     for (const line of lines) {
       if (config === undefined) {
         config = JSON.parse(line);
-        config.dead ??= [];
+        config.ended = new Map((config.dead ?? []).map((pid) => [pid, performance.timeOrigin]));
         start(config).then((g) => {
           gateway = g;
           setInterval(() => takeOver(gateway, config).catch(complain), TAKE_OVER_EVERY_MS).unref();
+          setTimeout(() => takeOver(gateway, config).catch(complain), TAKE_OVER_AGAIN_MS).unref();
           return takeOver(gateway, config);
         }).catch((error) => (stage === "run" ? complain(error) : fail(error)));
       } else if (gateway !== undefined) {

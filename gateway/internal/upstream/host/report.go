@@ -101,7 +101,7 @@ func (r report) place(folder string) string {
 	}
 	var first string
 	for _, m := range frame.FindAllStringSubmatch(r.Stack, -1) {
-		if filepath.Base(m[1]) == scriptName && strings.Contains(m[1], folderPrefix) {
+		if strings.Contains(m[1], "/"+folderPrefix) { // our own
 			continue
 		}
 		p := position(folder, m[1], m[2], m[3])
