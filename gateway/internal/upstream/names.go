@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"unicode/utf8"
@@ -224,39 +225,51 @@ func (w *writer) rest(members map[string]json.RawMessage) {
 }
 
 // object encodes, in at most limit bytes: the longest texts are cut and other long
-// values become null, which the member "truncated" tells.
+// values become null, and if that is not enough, members are left out, the last ones
+// first. The member "truncated" tells of either.
 func (w *writer) object(limit int) json.RawMessage {
+	names := make([]json.RawMessage, len(w.names))
 	size := len("{}") + len(`"truncated":true,`)
 	for i, v := range w.values {
-		size += len(w.names[i]) + len(v) + len(`"":,`)
+		names[i] = quote(w.names[i])
+		size += len(names[i]) + len(v) + len(`:,`)
 	}
-	cut := false
-	for size > limit {
-		longest := 0
-		for i, v := range w.values {
-			if len(v) > len(w.values[longest]) {
-				longest = i
-			}
-		}
-		was := len(w.values[longest])
-		if was <= len("null") {
-			break
-		}
-		w.values[longest] = shorten(w.values[longest], max(was-(size-limit), 0))
-		size -= was - len(w.values[longest])
-		cut = true
+	values := w.values
+	cut := size > limit
+	if cut {
+		size -= w.shorten(size - limit)
+	}
+	for ; size > limit && len(values) > 0; values = values[:len(values)-1] {
+		last := len(values) - 1
+		size -= len(names[last]) + len(values[last]) + len(`:,`)
 	}
 	b := []byte{'{'}
-	for i, v := range w.values {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(append(b, quote(w.names[i])...), ':'), v...)
+	for i, v := range values {
+		b = append(append(append(append(b, names[i]...), ':'), v...), ',')
 	}
 	if cut {
-		b = append(b, `,"truncated":true`...)
+		return append(b, `"truncated":true}`...)
 	}
-	return append(b, '}')
+	return append(bytes.TrimSuffix(b, []byte(",")), '}')
+}
+
+// shorten makes the values shorter, the longest first, until so many bytes are saved, and
+// returns how many it has saved.
+func (w *writer) shorten(excess int) (saved int) {
+	longest := make([]int, len(w.values))
+	for i := range longest {
+		longest[i] = i
+	}
+	slices.SortStableFunc(longest, func(a, b int) int { return len(w.values[b]) - len(w.values[a]) })
+	for _, i := range longest {
+		was := len(w.values[i])
+		if saved >= excess || was <= len("null") {
+			break
+		}
+		w.values[i] = shorten(w.values[i], max(was-(excess-saved), 0))
+		saved += was - len(w.values[i])
+	}
+	return saved
 }
 
 // shorten cuts a text to at most limit encoded bytes; anything else becomes null.
