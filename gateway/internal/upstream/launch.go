@@ -230,7 +230,7 @@ func (f *Federation) failed(ctx context.Context, u *store.UpstreamRun, why strin
 	now := time.Now().UnixMilli()
 	failure := mustJSON(map[string]any{"name": "Error", "code": "LAUNCH_FAILED", "message": "Smithers refused the launch: " + why})
 	ev := &logged{RunID: u.RunID, Event: wire.TypeRunFailed, TimestampMs: now, Payload: mustJSON(map[string]any{"error": failure})}
-	return f.merge(ctx, u, []*logged{ev}, u.NextSeq, u.Last)
+	return f.append(ctx, u, []*logged{ev}, u.NextSeq, u.Last, true)
 }
 
 // launchHash tells identical launches from others.

@@ -14,6 +14,9 @@ import (
 // errMoved: somebody else has merged meanwhile; read the position again.
 var errMoved = errors.New("the log was merged by another reader")
 
+// errShorter: the log there is shorter than the one here, and what comes may be known.
+var errShorter = fmt.Errorf("the log of Smithers was cut: %w", errMoved)
+
 // identity is what an event at the end of a log is recognised by.
 func identity(ev *logged) string {
 	k := keyOf(ev)
@@ -55,6 +58,7 @@ func (f *Federation) page(ctx context.Context, p *peer, at *store.UpstreamRun, s
 	}
 	if at.NextSeq > 0 {
 		if len(events) == 0 || identity(events[0]) != at.Last {
+			f.logger.Warn("Smithers has rewritten the log of a run; what is new in it is appended", runField(at.RunID))
 			return f.rewritten(ctx, p, at)
 		}
 		events = events[1:]
@@ -62,7 +66,11 @@ func (f *Federation) page(ctx context.Context, p *peer, at *store.UpstreamRun, s
 	if len(events) == 0 {
 		return 0, false, nil
 	}
-	return len(events), full, f.merge(ctx, at, events, *events[len(events)-1].Seq+1, identity(events[len(events)-1]))
+	err = f.merge(ctx, at, events, *events[len(events)-1].Seq+1, identity(events[len(events)-1]))
+	if errors.Is(err, errShorter) {
+		return f.rewritten(ctx, p, at)
+	}
+	return len(events), full, err
 }
 
 // pageSize bounds the events of one read and of one transaction. Each page begins with
@@ -94,7 +102,6 @@ func (f *Federation) rewritten(ctx context.Context, p *peer, at *store.UpstreamR
 	if err != nil {
 		return 0, false, err
 	}
-	f.logger.Warn("Smithers has rewritten the log of a run; what is new in it is appended", runField(at.RunID))
 	next, last := int64(0), ""
 	var fresh []*logged
 	size := pageSize
@@ -115,12 +122,18 @@ func (f *Federation) rewritten(ctx context.Context, p *peer, at *store.UpstreamR
 		}
 	}
 	// One transaction: a position half way would make the known events behind it new.
-	return len(fresh), false, f.merge(ctx, at, fresh, next, last)
+	return len(fresh), false, f.append(ctx, at, fresh, next, last, true)
 }
 
 // merge appends events to the run's log here and moves the position, in one
-// transaction. Nothing of it happens if the position is not at any more.
+// transaction. Nothing of it happens if the position is not at any more, or if events
+// may be here already (errShorter).
 func (f *Federation) merge(ctx context.Context, at *store.UpstreamRun, events []*logged, next int64, last string) error {
+	return f.append(ctx, at, events, next, last, false)
+}
+
+// append is merge, of events of which it is known that they are new or not.
+func (f *Federation) append(ctx context.Context, at *store.UpstreamRun, events []*logged, next int64, last string, known bool) error {
 	encoded := make([]*store.Event, len(events))
 	for i, ev := range events {
 		encoded[i] = translate(ev, f.opts.MaxEventBytes)
@@ -134,6 +147,11 @@ func (f *Federation) merge(ctx context.Context, at *store.UpstreamRun, events []
 		}
 		if now.NextSeq != at.NextSeq || now.Last != at.Last {
 			return errMoved
+		}
+		if !known {
+			if err := mayBeHere(tx, at, events); err != nil {
+				return err
+			}
 		}
 		run, err := tx.Run(at.RunID)
 		if err != nil {
@@ -166,6 +184,21 @@ func (f *Federation) merge(ctx context.Context, at *store.UpstreamRun, events []
 		f.Wake(id)
 	}
 	return nil
+}
+
+// mayBeHere refuses events of a log that is shorter than the one here, as one is that a
+// backup was put back of, when they are not younger than what is here: the log may be
+// growing back to what it was.
+func mayBeHere(tx *store.Tx, at *store.UpstreamRun, events []*logged) error {
+	count, err := tx.EventCount(at.RunID)
+	if err != nil || count <= at.NextSeq || len(events) == 0 {
+		return err
+	}
+	newest, err := tx.EventsLog(at.RunID, count-2, 1)
+	if err != nil || len(newest) == 0 || events[0].TimestampMs > newest[0].AtMs {
+		return err
+	}
+	return errShorter
 }
 
 // apply does to the copies what an event has done upstream, and names the other runs

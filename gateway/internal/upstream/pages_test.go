@@ -55,3 +55,39 @@ func TestLargeEventsAreReadInShortPages(t *testing.T) {
 		require.LessOrEqual(t, len(m.Calls("GET /v1/api/runs/r/events")), asked+4)
 	})
 }
+
+// A log that was cut, or was empty for a moment, and grows back to what it was repeats
+// nothing, whether it is read or handed over.
+func TestLogsThatGrowBack(t *testing.T) {
+	for _, cut := range []int{0, 3} {
+		t.Run(fmt.Sprint(cut), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+				synctest.Wait()
+				m.Put(&upstreamtest.Run{ID: "r", Workflow: "deploy"})
+				for i := range 9 {
+					m.Event("r", "NodeStarted", "nodeId", fmt.Sprint("n", i), "iteration", 0)
+					time.Sleep(time.Millisecond)
+				}
+				require.NoError(t, f.Sync(t.Context(), "r"))
+				var whole []map[string]any
+				m.Rewrite("r", func(log []map[string]any) []map[string]any { whole = log; return log[:cut:cut] })
+				require.NoError(t, f.Sync(t.Context(), "r"))
+				m.Rewrite("r", func([]map[string]any) []map[string]any { return whole[: cut+2 : cut+2] })
+				require.NoError(t, f.Sync(t.Context(), "r"))
+				require.Len(t, events(t, f, "r"), 9)
+				m.Event("r", "NodeFinished", "nodeId", "n0", "iteration", 0) // something else than before
+				require.NoError(t, f.Sync(t.Context(), "r"))
+				require.Len(t, events(t, f, "r"), 10)
+				m.Rewrite("r", func([]map[string]any) []map[string]any { return whole })
+				require.NoError(t, f.Sync(t.Context(), "r"))
+				m.Event("r", "RunFinished")
+				require.NoError(t, f.Sync(t.Context(), "r"))
+				log := events(t, f, "r")
+				require.Len(t, log, 11)
+				for i, ev := range log {
+					require.EqualValues(t, i, ev.LogSeq)
+				}
+			})
+		})
+	}
+}
