@@ -63,6 +63,7 @@ type Federation struct {
 	handed    handed
 	oversized sync.Map     // run id → struct{}: has an event that is too large to be read
 	hidden    sync.Map     // run id → struct{}: has the id of a run of ours
+	refused   sync.Map     // run id → time.Time: launches refused for a reason that may pass
 	pending   sync.Map     // run id → struct{}: launches under way
 	merged    atomic.Int64 // events, for health
 	left      atomic.Bool  // there may be runs of an upstream

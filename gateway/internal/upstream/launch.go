@@ -215,14 +215,37 @@ func (f *Federation) relaunch(ctx context.Context, u *store.UpstreamRun) error {
 	}
 	f.logger.Warn("Smithers has lost a launch that it had accepted; it is repeated", runField(u.RunID))
 	_, err = p.call(ctx, s.By, wire.MethodLaunchRun, s.Params)
+	if err == nil {
+		f.refused.Delete(u.RunID)
+	}
 	var refusal *wire.Error
 	switch {
 	case err == nil || isDown(err) || ctx.Err() != nil:
 		return err
 	case errors.As(err, &refusal) && refusal.Code == wire.CodeConflict:
 		return nil // it works on it right now
+	case refusal != nil && passing(refusal.Code):
+		first, _ := f.refused.LoadOrStore(u.RunID, time.Now())
+		if since, _ := first.(time.Time); time.Since(since) < refusedWait {
+			return nil // it may have begun a moment ago; the next round tries again
+		}
 	}
+	f.refused.Delete(u.RunID)
 	return f.failed(ctx, u, err.Error())
+}
+
+// refusedWait is how long a launch is repeated that Smithers refuses for a reason that may
+// pass.
+const refusedWait = 5 * time.Minute
+
+// passing reports whether a launch may be refused now and not later. Smithers does not
+// know its workflows while it starts.
+func passing(code string) bool {
+	switch code {
+	case wire.CodeServerError, wire.CodeInternal, "INTERNAL", "RATE_LIMITED", "BUSY", wire.CodeNotFound:
+		return true
+	}
+	return wire.Retryable(code)
 }
 
 // failed ends a run that cannot be launched any more.

@@ -97,7 +97,7 @@ func TestLaunchRefusedLater(t *testing.T) {
 	s := newSite(t, "deploy")
 	s.fake.Fail(upstreamtest.Faults{Forget: true})
 	s.launch("deploy", "r")
-	s.fake.Fail(upstreamtest.Faults{RefuseRuns: wire.CodeNotFound})
+	s.fake.Fail(upstreamtest.Faults{RefuseRuns: wire.CodeForbidden})
 	s.wait("the run to fail", func() bool { return s.run("r").Status == "failed" })
 	require.Equal(t, []string{wire.EventRunCompleted}, s.names("r"))
 	require.Contains(t, string(s.run("r").Error), "LAUNCH_FAILED")

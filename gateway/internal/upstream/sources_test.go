@@ -9,6 +9,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/upstreamtest"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 // A source that is not ready does not offer the workflows of the one before.
@@ -39,4 +40,30 @@ func TestWorkflowsGoWithTheirSource(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, there)
 	})
+}
+
+// A launch that was answered is repeated for some minutes when Smithers refuses it for a
+// reason that may pass, and fails then.
+func TestRefusedLaunchesAreRepeated(t *testing.T) {
+	for _, code := range []string{wire.CodeNotFound, wire.CodeRateLimited, wire.CodeServerError} {
+		for _, passes := range []bool{true, false} {
+			inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+				synctest.Wait()
+				m.Fail(upstreamtest.Faults{Forget: true})
+				_, err := f.Launch(t.Context(), Launch{Workflow: "deploy", RunID: "r"})
+				require.NoError(t, err)
+				m.Fail(upstreamtest.Faults{RefuseRuns: code})
+				time.Sleep(launchWait + refusedWait/2)
+				synctest.Wait()
+				require.Equal(t, "running", status(t, f, "r"), code)
+				require.Greater(t, len(m.Calls("launchRun")), 10)
+				if passes {
+					m.Fail(upstreamtest.Faults{})
+				}
+				time.Sleep(refusedWait)
+				synctest.Wait()
+				require.Equal(t, map[bool]string{true: "running", false: "failed"}[passes], status(t, f, "r"), code)
+			})
+		}
+	}
 }
