@@ -83,6 +83,7 @@ func (r *run) sayLine(line program.LogLine) {
 	if !r.unstored {
 		r.logLine(line)
 	} else if len(r.early) < maxLogBurst {
+		line.Text = cutLine(line.Text)
 		r.early = append(r.early, line)
 	}
 }

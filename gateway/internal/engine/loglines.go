@@ -45,10 +45,7 @@ func (r *run) logLine(op program.LogLine) {
 		r.log.Warn("the workflow logs more than is taken; lines were dropped", zap.Int64("lines", dropped))
 	}
 	fields := []zap.Field{zap.String("workflow", r.row.WorkflowKey)}
-	line := op.Text
-	if len(line) > maxLogLine {
-		line = wire.TruncatePoints(line, maxLogLine/4) + " …"
-	}
+	line := cutLine(op.Text)
 	switch op.Level {
 	case "debug":
 		r.log.Debug(line, fields...)
@@ -59,4 +56,11 @@ func (r *run) logLine(op program.LogLine) {
 	default:
 		r.log.Info(line, fields...)
 	}
+}
+
+func cutLine(line string) string {
+	if len(line) > maxLogLine {
+		line = wire.TruncatePoints(line, maxLogLine/4) + " …"
+	}
+	return line
 }

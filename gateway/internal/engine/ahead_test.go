@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
+)
+
+// hold keeps the committer busy until release is called.
+func (h *house) hold() (release func()) {
+	entered, gate := make(chan struct{}), make(chan struct{})
+	h.st.Submit(func(*store.Tx) error { close(entered); <-gate; return nil }, nil)
+	<-entered
+	return func() { close(gate) }
+}
+
+// queues waits until a run has so many steps that no commit has begun with.
+func (h *house) queues(id string, steps int) {
+	h.t.Helper()
+	require.Eventually(h.t, func() bool {
+		h.e.mu.Lock()
+		r := h.e.runs[id]
+		for ahead := range h.e.ahead {
+			if ahead.id == id {
+				r = ahead
+			}
+		}
+		h.e.mu.Unlock()
+		if r == nil {
+			return false
+		}
+		r.out.mu.Lock()
+		defer r.out.mu.Unlock()
+		return len(r.out.queued) == steps
+	}, 30*time.Second, time.Millisecond)
+}
+
+// While the committer is busy with others, what a run does next joins the commit that it
+// waits for: a run of one task takes two.
+func TestRunOfABusyStoreTakesTwoCommits(t *testing.T) {
+	b := newBlocker()
+	h := newHouse(t, define("main", func(ctx wf) (any, error) { return nil, ctx.Task("one", b.run, nil) })).open()
+	release := h.hold()
+	before := h.st.Commits()
+	launched := make(chan error, 1)
+	go func() {
+		_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r"})
+		launched <- err
+	}()
+	h.queues("r", 2) // pending and started
+	require.Empty(t, b.started, "no body begins before the launch is stored")
+	release()
+	require.NoError(t, <-launched)
+	<-b.started
+	require.Equal(t, before+2, h.st.Commits(), "that of the holder and one of the run")
+	release = h.hold()
+	close(b.release)
+	h.queues("r", 2) // the ends of task and run
+	require.Equal(t, wire.RunRunning, h.run("r").Status)
+	release()
+	h.finished("r")
+	require.Equal(t, before+4, h.st.Commits())
+}
+
+// A launch that is refused leaves nothing of the run that was begun meanwhile.
+func TestRefusedLaunchNeverRan(t *testing.T) {
+	var attempts atomic.Int64
+	p := &script{start: requests(program.LogLine{Level: "info", Text: "begun"}, taskRequest(1, "a")),
+		attempt: func(a program.Attempt) (program.Turn, error) { attempts.Add(1); return endsAtOnce(a) }}
+	h := newHouse(t, Definition{Key: "main", Program: p})
+	core, lines := observer.New(zapcore.InfoLevel)
+	h.opts.Logger = zap.New(core)
+	h.open()
+	begun := func() int { return lines.FilterMessage("begun").Len() }
+	h.launch("main", "r", nil)
+	h.finished("r")
+	require.Equal(t, 1, begun())
+	release := h.hold()
+	refused := make(chan error, 1)
+	go func() {
+		_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r", Input: []byte(`{"other":1}`)})
+		refused <- err
+	}()
+	h.queues("r", 2)
+	release()
+	requireCode(t, <-refused, wire.CodeConflict, "Run r already exists with other parameters")
+	require.Eventually(t, func() bool {
+		s := h.e.Stats()
+		h.e.mu.Lock()
+		defer h.e.mu.Unlock()
+		return s.Live == 0 && s.Slots == 0 && s.Attempts == 0 && len(h.e.ahead) == 0
+	}, 30*time.Second, time.Millisecond)
+	require.Equal(t, 1, begun())
+	require.Equal(t, int64(1), attempts.Load())
+	require.Equal(t, wire.RunFinished, h.run("r").Status)
+}
