@@ -113,7 +113,7 @@ func (r *run) childRow(n *node, def Definition, input json.RawMessage, now int64
 }
 
 func (r *run) insertChild(n *node, row *store.Run, part share, held bool, events ...event) {
-	save, encoded := n.save(), r.encode(events)
+	node, encoded := n.save(), r.encode(events)
 	attempt := &store.Attempt{NodeID: n.key.NodeID, Iteration: n.key.Iteration, Attempt: 1, State: wire.NodeInProgress, StartedAtMs: row.CreatedAtMs}
 	var refused *program.Failure
 	r.stage(step{
@@ -136,7 +136,7 @@ func (r *run) insertChild(n *node, row *store.Run, part share, held bool, events
 					return err
 				}
 			}
-			if err := save(u); err != nil {
+			if err := u.tx.UpsertNode(u.r.id, node); err != nil {
 				return err
 			}
 			if err := u.tx.UpsertAttempt(u.r.id, attempt); err != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,7 +121,7 @@ func limitOf(config json.RawMessage, standard int) int {
 	var c struct {
 		MaxConcurrency int `json:"maxConcurrency"`
 	}
-	if json.Unmarshal(config, &c) == nil && c.MaxConcurrency > 0 {
+	if bytes.Contains(config, []byte(`"maxConcurrency"`)) && json.Unmarshal(config, &c) == nil && c.MaxConcurrency > 0 {
 		return c.MaxConcurrency
 	}
 	return standard

@@ -24,7 +24,8 @@ type step struct {
 	// stored; also if the run leaves memory before after could run.
 	done   func(stored bool)
 	events int
-	more   bool // the next step must be in the same unit
+	node   *store.Node // written before do, unless a plain step behind it has a newer one
+	more   bool        // the next step must be in the same unit
 	// plain says that the step settles nothing, or only what the machine is told before
 	// the commit: the end of another node may be told while it is on its way.
 	plain bool
@@ -164,7 +165,12 @@ func (o *outbox) write(tx *store.Tx, u *unit) error {
 	}
 	*u = unit{steps: u.steps, launch: u.launch, tx: tx, r: o.r, row: row, now: o.r.e.nowMs(), pos: o.pos, moves: o.moves}
 	o.mu.Unlock()
-	for _, s := range u.steps {
+	for i, s := range u.steps {
+		if s.node != nil && !outdated(u.steps[i:]) {
+			if err := tx.UpsertNode(o.r.id, s.node); err != nil {
+				return err
+			}
+		}
 		if s.do == nil {
 			continue
 		}
@@ -182,6 +188,24 @@ func (o *outbox) write(tx *store.Tx, u *unit) error {
 		return tx.UpdateRun(row)
 	}
 	return nil
+}
+
+// lookAhead bounds how far a newer row of a node is looked for.
+const lookAhead = 16
+
+// outdated reports whether the node of the first step is written again before anybody
+// could read it: a task that begins at once was pending for no time.
+func outdated(steps []step) bool {
+	n := steps[0].node
+	for _, s := range steps[1:min(len(steps), lookAhead)] {
+		if !s.plain {
+			return false
+		}
+		if s.node != nil && s.node.NodeID == n.NodeID && s.node.Iteration == n.Iteration {
+			return true
+		}
+	}
+	return false
 }
 
 // done runs on the committer's goroutine. False means that the run has left memory.

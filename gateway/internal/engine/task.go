@@ -55,15 +55,11 @@ func (r *run) startAttempt(n *node, now int64) {
 	r.live++
 	r.e.busy.Add(1)
 	number := n.row.Attempt
-	save := n.save()
 	key := n.key
 	started := r.encode([]event{{typ: wire.TypeNodeStarted, name: wire.EventNodeStarted, at: now, node: &key,
 		state: wire.NodeInProgress, attempt: number}})
-	r.stage(step{do: func(u *unit) error {
+	r.stage(step{node: n.save(), do: func(u *unit) error {
 		if err := u.running(); err != nil {
-			return err
-		}
-		if err := save(u); err != nil {
 			return err
 		}
 		if err := u.tx.UpsertAttempt(u.r.id, &store.Attempt{NodeID: key.NodeID, Iteration: key.Iteration, Attempt: number,

@@ -115,25 +115,20 @@ func (r *run) duplicate(req *program.Request) {
 	r.fail(&program.Failure{Name: "Error", Code: program.CodeDuplicateNode, Message: (&duplicateNode{req}).Error()})
 }
 
-// save returns the write of n's row as it is now. Options are encoded only here,
-// since the kinds may complete them first.
-func (n *node) save() func(u *unit) error {
+// save returns n's row as it is now. Options are encoded only here, since the kinds may
+// complete them first.
+func (n *node) save() *store.Node {
 	if n.row.Options == nil {
 		n.row.Options, _ = json.Marshal(n.opt)
 	}
 	row := n.row
-	return func(u *unit) error { return u.tx.UpsertNode(u.r.id, &row) }
+	return &row
 }
 
 // put stages the row of n with events.
 func (r *run) put(n *node, after func(), events ...event) {
-	save, encoded := n.save(), r.encode(events)
-	r.stage(step{do: func(u *unit) error {
-		if err := save(u); err != nil {
-			return err
-		}
-		return u.appendAll(encoded)
-	}, after: after, events: len(events), plain: true})
+	encoded := r.encode(events)
+	r.stage(step{node: n.save(), do: func(u *unit) error { return u.appendAll(encoded) }, after: after, events: len(events), plain: true})
 }
 
 // running notes in the run's row that it works again after a wait.
