@@ -18,8 +18,10 @@ func AppendEventHead(dst []byte, event string) []byte {
 func AppendEventTail(dst []byte, seq, stateVersion int64) []byte {
 	dst = strconv.AppendInt(append(dst, `,"seq":`...), seq, 10)
 	dst = strconv.AppendInt(append(dst, `,"stateVersion":`...), stateVersion, 10)
-	return append(dst, `,"apiVersion":"`+APIVersion+`"}`...)
+	return append(dst, eventEnd...)
 }
+
+const eventEnd = `,"apiVersion":"` + APIVersion + `"}`
 
 // AppendEvent appends a whole plain event frame.
 func AppendEvent(dst []byte, event string, payload []byte, seq, stateVersion int64) []byte {
@@ -40,8 +42,16 @@ func AppendRunEventPrefix(dst []byte, streamID, runID string) []byte {
 // the event, then the tail of the frame.
 func AppendRunEventTail(dst []byte, runSeq, eventVersion, seq, stateVersion int64) []byte {
 	dst = strconv.AppendInt(append(dst, `,"seq":`...), runSeq, 10)
-	dst = strconv.AppendInt(append(dst, `,"stateVersion":`...), eventVersion, 10)
-	return AppendEventTail(append(dst, '}'), seq, stateVersion)
+	dst = append(dst, `,"stateVersion":`...)
+	version := len(dst)
+	dst = strconv.AppendInt(dst, eventVersion, 10)
+	if stateVersion != eventVersion {
+		return AppendEventTail(append(dst, '}'), seq, stateVersion)
+	}
+	digits := dst[version:] // usual, and cheaper than to make them again
+	dst = strconv.AppendInt(append(dst, `},"seq":`...), seq, 10)
+	dst = append(append(dst, `,"stateVersion":`...), digits...)
+	return append(dst, eventEnd...)
 }
 
 // AppendRunEventOf appends the run.event frame that begins with a stream's prefix.

@@ -2,6 +2,7 @@ package wsconn
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -231,4 +232,21 @@ func contains(s, sub string) bool {
 		}
 	}
 	return false
+}
+
+// BenchmarkRunEventFrame is what one socket's frame of a run's event costs before it is
+// sent.
+func BenchmarkRunEventFrame(b *testing.B) {
+	prefix := wire.AppendRunEventPrefix(nil, "01234567-89ab-cdef-0123-456789abcdef", "01234567-89ab-cdef-0123-456789abcdef")
+	payload := bytes.Repeat([]byte{'x'}, 250)
+	nc := &coalescer{}
+	b.ReportAllocs()
+	for i := int64(1); b.Loop(); i++ {
+		if _, err := nc.endText(wire.AppendRunEventOf(nc.beginText(), prefix, "task.output", payload, i, i, i, i)); err != nil {
+			b.Fatal(err)
+		}
+		if len(*nc.buf) > flushBytes {
+			*nc.buf = (*nc.buf)[:0]
+		}
+	}
 }

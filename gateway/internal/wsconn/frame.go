@@ -43,6 +43,45 @@ func (c *coalescer) message(opcode int, data []byte) error {
 	return nil
 }
 
+// header is how much beginText leaves for the header of a frame: what one of 126 to 65,535
+// bytes needs, as most have.
+const header = 4
+
+// beginText locks the connection and returns its buffer, for the text of a frame to be
+// appended to. endText must follow.
+func (c *coalescer) beginText() []byte {
+	c.mu.Lock()
+	buf := c.bufferLocked()
+	c.from = len(*buf)
+	return append(*buf, make([]byte, header)...)
+}
+
+// endText takes the buffer with the text and completes the frame, whose length with its
+// header it returns. It fails as message does.
+func (c *coalescer) endText(buf []byte) (int, error) {
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		*c.buf = buf[:c.from]
+		return 0, c.err
+	case c.closed:
+		*c.buf = buf[:c.from]
+		return 0, websocket.ErrCloseSent
+	}
+	text := buf[c.from+header:]
+	var room [10]byte
+	if head := appendHeader(room[:0], websocket.TextMessage, len(text)); len(head) == header {
+		copy(buf[c.from:], head)
+	} else {
+		buf = append(buf, head...) // for its length only
+		copy(buf[c.from+len(head):], text)
+		copy(buf[c.from:], head)
+		buf = buf[:c.from+len(head)+len(text)]
+	}
+	*c.buf = buf
+	return len(buf) - c.from, nil
+}
+
 // noBuffers keeps the library from giving each socket a buffer for writing: it only
 // writes close frames, which have one of their own.
 type noBuffers struct{}

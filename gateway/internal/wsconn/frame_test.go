@@ -28,6 +28,12 @@ func TestFramesAreTheLibrarys(t *testing.T) {
 			require.NoError(t, ours.message(kind, data))
 			require.NoError(t, ws.WriteMessage(kind, data))
 			require.Equal(t, *theirs.buf, *ours.buf, "kind %d, %d bytes", kind, n)
+			if kind == websocket.TextMessage { // once more, made in place behind the first
+				whole, err := ours.endText(append(ours.beginText(), data...))
+				require.NoError(t, err)
+				require.Equal(t, len(*theirs.buf), whole)
+				require.Equal(t, append(bytes.Clone(*theirs.buf), *theirs.buf...), *ours.buf, "%d bytes in place", n)
+			}
 			*ours.buf, *theirs.buf = (*ours.buf)[:0], (*theirs.buf)[:0]
 		}
 	}
@@ -45,6 +51,8 @@ func TestNothingFollowsACloseFrame(t *testing.T) {
 		}
 		want := bytes.Clone(*nc.buf)
 		require.ErrorIs(t, nc.message(websocket.TextMessage, []byte("more")), websocket.ErrCloseSent)
+		_, err := nc.endText(append(nc.beginText(), "more"...))
+		require.ErrorIs(t, err, websocket.ErrCloseSent)
 		require.ErrorIs(t, nc.message(websocket.CloseMessage, text), websocket.ErrCloseSent)
 		require.Error(t, ws.WriteControl(websocket.CloseMessage, text, time.Now().Add(time.Minute)))
 		require.Equal(t, want, *nc.buf, first)

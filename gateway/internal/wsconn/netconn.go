@@ -37,6 +37,7 @@ type coalescer struct {
 	buf    *[]byte
 	err    error
 	closed bool // a close frame was written
+	from   int  // where the frame begins that beginText was called for
 }
 
 func (c *coalescer) Read(p []byte) (int, error) {

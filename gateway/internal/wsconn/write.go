@@ -224,12 +224,12 @@ func (wr *writer) pull(c *conn, w *work, s *stream) (int, error) {
 		s.prefix = wire.AppendRunEventPrefix(nil, s.id, s.runID)
 	}
 	for _, ev := range w.events[:n] {
-		wr.version = max(wr.version, ev.StateVersion)
-		wr.event(c, w, wire.AppendRunEventOf(w.scratch[:0], s.prefix, ev.Name, ev.Payload,
-			ev.Seq, ev.StateVersion, wr.seq+1, wr.version))
-		if wr.broken {
+		if wr.silent || wr.broken {
 			break
 		}
+		wr.version = max(wr.version, ev.StateVersion)
+		wr.seq++
+		wr.wrote(c, wire.AppendRunEventOf(c.nc.beginText(), s.prefix, ev.Name, ev.Payload, ev.Seq, ev.StateVersion, wr.seq, wr.version))
 	}
 	return n, err
 }
@@ -249,11 +249,12 @@ func (wr *writer) pullPlain(c *conn, w *work) bool {
 		if !wr.wantsPlain(ev) {
 			continue
 		}
-		wr.version = max(wr.version, ev.StateVersion)
-		wr.event(c, w, wire.AppendEvent(w.scratch[:0], ev.Name, ev.Payload, wr.seq+1, wr.version))
-		if wr.broken {
+		if wr.silent || wr.broken {
 			break
 		}
+		wr.version = max(wr.version, ev.StateVersion)
+		wr.seq++
+		wr.wrote(c, wire.AppendEvent(c.nc.beginText(), ev.Name, ev.Payload, wr.seq, wr.version))
 	}
 	if n == 0 && wr.narrow && wr.plain.Drained() {
 		for _, s := range wr.streams {
@@ -308,19 +309,30 @@ func (wr *writer) event(c *conn, w *work, frame []byte) {
 	wr.write(c, websocket.TextMessage, frame)
 }
 
-// write gives one message to the connection and flushes when enough is waiting.
+// wrote completes the text frame that was made in the connection's buffer.
+func (wr *writer) wrote(c *conn, buf []byte) {
+	n, err := c.nc.endText(buf)
+	wr.sent(c, n, err)
+}
+
+// write gives one message to the connection.
 func (wr *writer) write(c *conn, kind int, data []byte) {
 	if wr.silent || wr.broken {
 		return
 	}
-	if err := c.nc.message(kind, data); err != nil {
+	wr.sent(c, len(data)+10, c.nc.message(kind, data))
+}
+
+// sent counts a message of so many bytes and flushes when enough is waiting.
+func (wr *writer) sent(c *conn, bytes int, err error) {
+	if err != nil {
 		// Either the connection is poisoned, which flush reports, or the library
 		// has written a close frame for a violation and reading is about to end.
 		wr.silent = true
 		return
 	}
 	wr.frames++
-	if wr.unflushed += len(data) + 10; wr.unflushed >= flushBytes {
+	if wr.unflushed += bytes; wr.unflushed >= flushBytes {
 		wr.flush(c)
 	}
 }
