@@ -30,7 +30,7 @@ func TestLatencyBesideSmithersItself(t *testing.T) {
 		s := newSite(t)
 		s.Module = s.Write("workspace/told.tsx", telling)
 		told := s.Path("headers.json")
-		s.Env = append(s.Env, "NODE_ENV=production", "HEADERS_FILE="+told)
+		s.Env = append(s.Env, "NODE_ENV=production", "HEADERS_FILE="+told, "TMPDIR="+os.TempDir())
 		p := s.Start().As(s.Issue(allScopes, "alice")).Accepts()
 		var headers []string
 		text, err := os.ReadFile(told)
