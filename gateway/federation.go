@@ -11,6 +11,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
+	"github.com/smithersai/caddy-smithers/gateway/internal/wsconn"
 )
 
 // upstreamWait is how long a start or a reload waits for an upstream, to learn of its
@@ -134,4 +135,22 @@ func (r *running) closeFederation() {
 func (r *running) withUpstream(d rpc.Deps) rpc.Deps {
 	d.Upstream = r.federation
 	return d
+}
+
+// watchFrames attaches a stream of the frames of a run, whoever executes that.
+func (r *running) watchFrames(ctx context.Context, runID string, after *int64, wake func()) (wsconn.FrameCursor, error) {
+	if !r.federation.Active() {
+		return wsconn.OwnFrames(r.frames)(ctx, runID, after, wake)
+	}
+	owned, err := r.federation.Owns(ctx, runID)
+	if err == nil && !owned {
+		return wsconn.OwnFrames(r.frames)(ctx, runID, after, wake)
+	}
+	if err == nil {
+		err = r.federation.Seen(ctx, runID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.federation.WatchFrames(ctx, runID, after, wake)
 }

@@ -3,7 +3,9 @@ package gateway
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -316,6 +318,77 @@ func TestUpstreamSnapshot(t *testing.T) {
 	s = snapshot()
 	require.Equal(t, "running", s["status"])
 	require.Equal(t, "running", s["runState"].(obj)["state"])
+	require.Equal(t, obj{"in-progress": 1.0}, s["summary"], "of the events that are here")
+}
+
+// Scores of runs of both sides come in one order, and in pages.
+func TestUpstreamScoresAreMerged(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, nil)
+	theirs, own := h.launch("theirs", obj{}), h.launch("static", obj{})
+	fake.Event(theirs, "RunStarted")
+	run, release := h.gateway.acquire()
+	defer release()
+	require.NoError(t, run.store.Update(t.Context(), func(tx *store.Tx) error {
+		for _, at := range []int64{10, 30, 50} {
+			if err := tx.InsertScore(own, &store.Score{ScoreID: fmt.Sprint("own-", at), NodeID: "n", ScorerID: "s", ScorerName: "S", Source: "live",
+				ScoredAtMs: at}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	fake.OnCall(func(c upstreamtest.Call) (any, string) {
+		var p struct {
+			RunIDs        []string
+			Order         string
+			Offset, Limit int
+		}
+		require.NoError(t, json.Unmarshal(c.Params, &p))
+		require.Equal(t, []string{theirs}, p.RunIDs)
+		ats := []int{20, 40, 60, 80}
+		if p.Order == "scoredAtDesc" {
+			slices.Reverse(ats)
+		}
+		rows := []obj{}
+		for _, at := range ats[min(p.Offset, 4):min(p.Offset+min(p.Limit, 3), 4)] { // never more than three
+			rows = append(rows, obj{"scoreId": fmt.Sprint("theirs-", at), "scoredAtMs": at, "runId": theirs})
+		}
+		return obj{"rows": rows, "total": 4}, ""
+	})
+	ids := func(params obj) (ids []string) {
+		params["runIds"] = []string{own, theirs}
+		var page struct {
+			Rows  []struct{ ScoreID string }
+			Total int
+		}
+		h.call("listScoresForRuns", params, &page)
+		require.Equal(t, 7, page.Total)
+		for _, row := range page.Rows {
+			ids = append(ids, row.ScoreID)
+		}
+		return ids
+	}
+	all := []string{"own-10", "theirs-20", "own-30", "theirs-40", "own-50", "theirs-60", "theirs-80"}
+	require.Equal(t, all, ids(obj{}))
+	require.Equal(t, all[2:5], ids(obj{"offset": 2, "limit": 3}))
+	require.Equal(t, []string{"theirs-80", "theirs-60"}, ids(obj{"order": "scoredAtDesc", "limit": 2}))
+	require.Empty(t, ids(obj{"offset": 9}))
+}
+
+// Health and metrics tell how far the gateway is behind, and nothing of where.
+func TestUpstreamLag(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, nil)
+	eventually(t, "a sign of life", func() bool {
+		u := h.gateway.Health().Upstreams
+		return len(u) == 1 && u[0].State == "ready" && u[0].SecondsSinceContact >= 0 && u[0].RunsBehind == 0 && u[0].EventsBehind == 0
+	})
+	_, body := h.do("GET", "/health", "", "")
+	require.NotContains(t, string(body), fake.Socket)
+	require.Contains(t, string(body), `"upstreams":[{"source":"upstream"`)
+	fake.Stop()
+	eventually(t, "the loss", func() bool { return h.gateway.Health().Upstreams[0].State == "down" })
 }
 
 // A run that was over before this gateway met it is streamed from its log.

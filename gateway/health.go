@@ -26,6 +26,7 @@ type HealthReport struct {
 	Connections HealthConnections `json:"connections"`
 	VMs         HealthVMs         `json:"vms"`
 	Smithers    *HealthSmithers   `json:"smithers,omitempty"` // the process of a module that needs one
+	Upstreams   []HealthUpstream  `json:"upstreams,omitempty"`
 	Limits      HealthLimits      `json:"limits"`
 }
 
@@ -104,6 +105,7 @@ func (r *running) health() HealthReport {
 		Connections: r.connections(),
 		VMs:         HealthVMs{vm.VMs, vm.Abandoned, vm.MemoryBytes},
 		Smithers:    r.smithersHealth(w),
+		Upstreams:   r.upstreamHealth(),
 		Limits: HealthLimits{s.MaxConnections, s.MaxPreAuth, s.MaxPreAuthPerAddr, s.StreamsPerConn, s.StreamsPerUser,
 			s.EventWindow, max(s.MaxStreamLag, s.EventWindow), s.MaxBody, s.MaxVMs,
 			s.RequestTimeout.Milliseconds(), s.Heartbeat.Milliseconds()},

@@ -8,7 +8,7 @@ import { impatiently, smithers } from "./gateway.mjs";
 const script = "its workflow or its result is one of the embedded engine";
 const announced = "Smithers announces all nodes of a sequence at once";
 const unscored = "needs what Smithers writes for models alone: usage, scores, memory";
-const frames = "frames of Smithers are read one by one and not streamed";
+const frames = "a stream of Smithers begins with the newest frame for any cursor below 50 (Q32), with the states of now";
 
 const notApplicable = {
   "getRun": "the row of a run has members of this gateway's own",
@@ -34,7 +34,6 @@ const notApplicable = {
   "of nodes and of the run": "Smithers compares the work tree of its own folder",
   "getDevToolsSnapshot": "a tree of JSX has no sequence around a single task",
   "the client shows every kind of node": "a tree of JSX has its later nodes from the beginning",
-  "streamDevTools": frames,
   ...Object.fromEntries(["approve", "loop", "parallel", "flaky", "tolerant", "parent", "timer", "many"].map((w) => [`frames of ${w}: replayed, and one by one`, frames])),
   "a retry is seen as it happens, and old frames stay": frames,
   "runs.diff": "Smithers compares outputs by the schema that they have",
@@ -64,6 +63,9 @@ export async function applying(t, name, body) {
 
 /** node:test's test, for a test that may not apply. */
 export const test = (name, body) => run(name, (t) => applying(t, name, body));
+
+/** Whether a method has no payload there, because its test does not apply. */
+export const excused = (method) => smithers && method in notApplicable;
 
 /** Names in the table that no test has. */
 export const unmet = () => Object.keys(notApplicable).filter((name) => smithers && !met.has(name));

@@ -66,9 +66,6 @@ func (r *Router) federated(ctx context.Context, c *Call, m wire.Method, p params
 	case wire.MethodRunsMove:
 		return r.refuse(ctx, p, wire.CodeInvalidRequest,
 			"Smithers executes this run; only runs of scripts can be moved to another version")
-	case wire.MethodStreamDevTools:
-		return r.refuse(ctx, p, wire.CodeUnsupportedSandbox,
-			"Smithers executes this run; its frames are read with getDevToolsSnapshot and not streamed")
 	case "cronList", "cronCreate", "cronDelete", wire.MethodCronRun:
 		return r.federatedCron(ctx, c, m, p)
 	case "runs.diff":

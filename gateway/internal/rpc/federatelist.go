@@ -244,30 +244,3 @@ func (r *Router) ticketUpstream(ctx context.Context, c *Call, p params) (any, bo
 	}
 	return payload, true, err
 }
-
-// scoresUpstream is listScoresForRuns: of one side only, as a page over both could not
-// say how many there are.
-func (r *Router) scoresUpstream(ctx context.Context, c *Call, p params) (any, bool, error) {
-	f, werr := scoreFilter(p)
-	if werr != nil {
-		return nil, true, werr
-	}
-	n := 0
-	for _, id := range f.RunIDs {
-		owned, err := r.deps.Upstream.Owns(ctx, id)
-		if err != nil {
-			return nil, true, err
-		}
-		if owned {
-			n++
-		}
-	}
-	switch n {
-	case 0:
-		return nil, false, nil
-	case len(f.RunIDs):
-		payload, err := r.forward(ctx, c)
-		return payload, true, err
-	}
-	return nil, true, wire.Errorf(wire.CodeInvalidRequest, "runIds must name runs of Smithers only, or none of them")
-}

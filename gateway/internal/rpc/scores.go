@@ -58,6 +58,11 @@ func (r *Router) listScoresForRuns(ctx context.Context, _ *Call, p params) (any,
 	if werr != nil {
 		return nil, werr
 	}
+	return r.scorePage(ctx, f)
+}
+
+// scorePage reads the scores of runs of this gateway.
+func (r *Router) scorePage(ctx context.Context, f store.ScoreFilter) (wire.ScorePage, error) {
 	page := wire.ScorePage{}
 	if len(f.RunIDs) == 0 {
 		return page, nil

@@ -56,6 +56,8 @@ type Federation struct {
 	keys    map[string]*workflow // of the current one, by key
 	inited  bool                 // keys are known
 	asked   time.Time            // for a key that nobody had
+	trees   map[*tree]struct{}   // streams of frames
+	shared  map[string]*tree     // those that begin with the newest frame, by run
 
 	forwarded chan struct{} // a token for each call that waits for a source
 

@@ -52,6 +52,15 @@ func (h *handed) take(runID string) []*logged {
 	return rows
 }
 
+func (h *handed) len() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, rows := range h.rows {
+		n += len(rows)
+	}
+	return n
+}
+
 func sizeOf(rows []*logged) (size int) {
 	for _, r := range rows {
 		size += len(r.Payload) + len(r.RunID) + len(r.Event) + 64
@@ -74,6 +83,7 @@ func (f *Federation) takeFeed(ctx context.Context, a *attached, from source.Feed
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(nil, maxHandedLine)
 	for lines.Scan() {
+		a.hear()
 		runID, rows, err := decodeHanded(lines.Bytes())
 		switch {
 		case err != nil:

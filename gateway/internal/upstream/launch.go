@@ -130,10 +130,11 @@ func (f *Federation) launchRow(l *Launch, w *workflow) *store.Run {
 }
 
 // reserve stores the run, or finds the one that was launched so before.
-func (f *Federation) reserve(ctx context.Context, row *store.Run, l *Launch, s *stored) (existing *store.Run, err error) {
+func (f *Federation) reserve(ctx context.Context, row *store.Run, l *Launch, s *stored) (*store.Run, error) {
+	var existing *store.Run // the unit may still run when Update has been given up
 	detail := mustJSON(map[string]any{"workflow": row.WorkflowKey, "source": row.Source, "upstream": true})
 	launch := mustJSON(s)
-	err = f.store.Update(ctx, func(tx *store.Tx) error {
+	err := f.store.Update(ctx, func(tx *store.Tx) error {
 		existing = nil
 		if l.IdempotencyKey != "" {
 			same, err := tx.RunByIdempotency(row.WorkflowKey, l.IdempotencyKey)
@@ -163,7 +164,10 @@ func (f *Federation) reserve(ctx context.Context, row *store.Run, l *Launch, s *
 		return tx.InsertAudit(&store.AuditEntry{AtMs: row.CreatedAtMs, Action: "launch", RunID: row.RunID, Actor: actor,
 			TokenID: l.By.TokenID, Remote: l.Remote, Detail: detail})
 	})
-	return existing, err
+	if err != nil {
+		return nil, err
+	}
+	return existing, nil
 }
 
 // repeated answers a launch whose id or key is taken.

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
@@ -33,7 +34,8 @@ const (
 type peer struct {
 	source  source.Source
 	client  *http.Client
-	maxPage int // bytes
+	maxPage int          // bytes
+	heard   atomic.Int64 // when it last gave a sign of life, epoch ms; 0: never
 }
 
 func newPeer(s source.Source, maxPage int) *peer {
@@ -160,6 +162,7 @@ func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body
 	if len(text) > most {
 		return nil, fmt.Errorf("%w: %w", errTooLarge, wire.Errorf(wire.CodePayloadTooLarge, "The answer of Smithers has more than %d bytes.", most))
 	}
+	p.hear()
 	return &reply{status: resp.StatusCode, header: resp.Header, body: text}, nil
 }
 

@@ -115,7 +115,7 @@ func (f *Federation) adopt(ctx context.Context, p *peer, runID string) (bool, er
 	if err != nil || row == nil {
 		return false, err
 	}
-	return f.insert(ctx, []*hostRow{row})
+	return f.insert(ctx, []*hostRow{row}, f.triggers(ctx, p, []*hostRow{row}))
 }
 
 // lookUp reads the row of a run; nil when the upstream has none.
@@ -144,10 +144,12 @@ func (f *Federation) Gone(ctx context.Context, runID string) (bool, error) {
 	return err == nil && row == nil, err
 }
 
-// insert stores rows that are not there yet and reports whether any is there now. A
+// insert stores rows that are not there yet, each with its first event if it has one in
+// triggers, and reports whether any is there now. A
 // run of this gateway with the same id stays what it is.
-func (f *Federation) insert(ctx context.Context, rows []*hostRow) (stored bool, err error) {
-	err = f.store.Update(ctx, func(tx *store.Tx) error {
+func (f *Federation) insert(ctx context.Context, rows []*hostRow, triggers map[string]*store.Event) (bool, error) {
+	stored := false // the unit may still run when Update has been given up
+	err := f.store.Update(ctx, func(tx *store.Tx) error {
 		stored = false
 		for _, h := range rows {
 			run, err := tx.Run(h.RunID)
@@ -162,12 +164,18 @@ func (f *Federation) insert(ctx context.Context, rows []*hostRow) (stored bool, 
 				if err := tx.InsertUpstreamRun(runOf(h), &store.UpstreamRun{Seen: true}); err != nil {
 					return err
 				}
+				if t := triggers[h.RunID]; t != nil {
+					first := *t // a unit may run twice
+					if err := tx.Append(h.RunID, &first); err != nil {
+						return err
+					}
+				}
 				stored = true
 			}
 		}
 		return nil
 	})
-	return stored, err
+	return err == nil && stored, err
 }
 
 // taken says that a run cannot be shown, once for each.

@@ -109,7 +109,7 @@ func (f *Federation) discover(ctx context.Context, p *peer, reach bool) error {
 			return err
 		}
 		if len(unknown) > 0 {
-			if _, err := f.insert(ctx, unknown); err != nil {
+			if _, err := f.insert(ctx, unknown, f.triggers(ctx, p, unknown)); err != nil {
 				return err
 			}
 			for _, h := range unknown {

@@ -94,6 +94,7 @@ func (f *Federation) listen(ctx context.Context, a *attached, connected chan<- s
 		if err != nil {
 			return err
 		}
+		a.hear()
 		id, name, hello := pushedRun(frame)
 		switch {
 		case hello == connectID:
@@ -118,8 +119,9 @@ func (f *Federation) pushed(a *attached, runID, name string) {
 
 const connectID = "federate"
 
-// connect opens a socket and asks for everything that is pushed.
-func (p *peer) connect(ctx context.Context) (*websocket.Conn, error) {
+// connect opens a socket and asks for everything that is pushed, or only for what is
+// about some runs.
+func (p *peer) connect(ctx context.Context, runs ...string) (*websocket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	dialer := websocket.Dialer{
@@ -137,6 +139,9 @@ func (p *peer) connect(ctx context.Context) (*websocket.Conn, error) {
 	conn.SetReadLimit(maxAnswer)
 	params := map[string]any{"minProtocol": 1, "maxProtocol": 1,
 		"client": map[string]any{"id": "smithers-gateway-caddy", "version": wire.APIVersion, "platform": "gateway"}}
+	if len(runs) > 0 {
+		params["subscribe"] = runs
+	}
 	if bearer := p.source.Identity().Bearer; bearer != "" {
 		params["auth"] = map[string]any{"token": bearer}
 	}

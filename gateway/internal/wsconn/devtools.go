@@ -16,7 +16,7 @@ type devStream struct {
 	id     string
 	runID  string
 	user   string
-	cursor *frames.Cursor
+	cursor FrameCursor
 }
 
 // devBatch is how many events are taken from one cursor before the next has its turn. A
@@ -60,7 +60,7 @@ func (rc *requestConn) OpenDevToolsStream(ctx context.Context, runID string, aft
 		return "", failure
 	}
 	var err error
-	if s.cursor, err = c.reg.deps.Frames.Watch(ctx, runID, after, c.kickF); err != nil {
+	if s.cursor, err = c.reg.deps.Frames(ctx, runID, after, c.kickF); err != nil {
 		c.giveStream(s.user, runID)
 		return "", c.watchFailed(runID, err)
 	}
@@ -70,7 +70,10 @@ func (rc *requestConn) OpenDevToolsStream(ctx context.Context, runID string, aft
 
 func (c *conn) watchFailed(runID string, err error) *wire.Error {
 	var beyond *frames.FrameError
+	var told *wire.Error
 	switch {
+	case errors.As(err, &told):
+		return told
 	case errors.Is(err, frames.ErrRunNotFound):
 		return wire.Errorf(wire.CodeRunNotFound, "Run not found: %s", runID)
 	case errors.As(err, &beyond):
@@ -94,7 +97,10 @@ func (c *conn) endDevStream(s *devStream) {
 
 // devError is what a client is told when Next failed.
 func (c *conn) devError(s *devStream, err error) *wire.Error {
+	var told *wire.Error
 	switch {
+	case errors.As(err, &told):
+		return told
 	case errors.Is(err, frames.ErrLagged):
 		return wire.Errorf(wire.CodeBackpressure, "DevTools stream fell more than %d events behind; disconnecting slow consumer.", frames.MaxUndelivered)
 	case errors.Is(err, frames.ErrRunNotFound):

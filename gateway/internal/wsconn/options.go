@@ -90,9 +90,21 @@ type Router interface {
 	Hello(ctx context.Context, p *auth.Principal) (json.RawMessage, error)
 }
 
-// Frames attaches streams of frames; *frames.Service is one.
-type Frames interface {
-	Watch(ctx context.Context, runID string, after *int64, wake func()) (*frames.Cursor, error)
+// FrameCursor is a position in the frames of a run; *frames.Cursor is one.
+type FrameCursor interface {
+	Next(dst [][]byte) (int, error)
+	Detach()
+}
+
+// Frames attaches streams of frames, as frames.Service does. An error, of a cursor too,
+// that is a *wire.Error is what the client is told.
+type Frames func(ctx context.Context, runID string, after *int64, wake func()) (FrameCursor, error)
+
+// OwnFrames are those of runs of this gateway.
+func OwnFrames(s *frames.Service) Frames {
+	return func(ctx context.Context, runID string, after *int64, wake func()) (FrameCursor, error) {
+		return s.Watch(ctx, runID, after, wake)
+	}
 }
 
 // Deps are what connections work on. Router, Log and Frames are required.

@@ -129,7 +129,12 @@ async function start(config) {
   stage = "listen";
   const umask = process.umask(0o177);
   // Without it the supervisor reads the log whenever something is pushed.
-  if (typeof Gateway.prototype.handleSmithersEvent === "function") tell = await startFeed(gateway, config.feed);
+  if (typeof Gateway.prototype.handleSmithersEvent === "function") {
+    tell = await startFeed(gateway, config.feed).catch((error) => {
+      console.error("rows of the log cannot be handed over:", error);
+      return tell;
+    });
+  }
   await gateway.listen({ path: config.socket });
   process.umask(umask);
   stage = "run";

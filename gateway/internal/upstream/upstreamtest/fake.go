@@ -29,19 +29,20 @@ type Fake struct {
 	t      testing.TB
 	Socket string // path of its socket
 
-	mu      sync.Mutex
-	server  *httptest.Server
-	started int64
-	runs    map[string]*Run
-	order   []string
-	flows   []map[string]any
-	crons   []map[string]any
-	sockets map[*websocket.Conn]*sync.Mutex
-	feed    *feed
-	hands   bool // there may be a feed
-	calls   []Call
-	faults  Faults
-	onCall  func(Call) (payload any, code string)
+	mu       sync.Mutex
+	server   *httptest.Server
+	started  int64
+	runs     map[string]*Run
+	order    []string
+	flows    []map[string]any
+	crons    []map[string]any
+	sockets  map[*websocket.Conn]*sync.Mutex
+	watching map[*websocket.Conn]string // runs whose frames it gets
+	feed     *feed
+	hands    bool // there may be a feed
+	calls    []Call
+	faults   Faults
+	onCall   func(Call) (payload any, code string)
 }
 
 // Run is a run that a Fake has.
@@ -52,6 +53,7 @@ type Run struct {
 	By                           string
 	Owner                        string
 	Log                          []map[string]any // seq, event, payload, timestampMs
+	Frames                       []map[string]any // events of DevTools
 	Approvals                    []map[string]any
 }
 
@@ -95,7 +97,7 @@ func New(t testing.TB, workflows ...string) *Fake {
 }
 
 func fake(t testing.TB, workflows []string) *Fake {
-	f := &Fake{t: t, runs: map[string]*Run{}, sockets: map[*websocket.Conn]*sync.Mutex{}}
+	f := &Fake{t: t, runs: map[string]*Run{}, sockets: map[*websocket.Conn]*sync.Mutex{}, watching: map[*websocket.Conn]string{}}
 	for _, key := range workflows {
 		f.flows = append(f.flows, map[string]any{"key": key, "hasUi": false, "uiPath": nil, "system": strings.HasPrefix(key, "sys")})
 	}
@@ -350,16 +352,26 @@ func (f *Fake) socket(w http.ResponseWriter, r *http.Request) {
 	defer greeting.Wait()
 	defer func() { _ = c.Close() }()
 	for {
-		var frame struct{ ID string }
+		var frame struct {
+			ID, Method string
+			Params     frameParams
+		}
 		if c.ReadJSON(&frame) != nil {
 			f.mu.Lock()
 			delete(f.sockets, c)
+			delete(f.watching, c)
 			f.mu.Unlock()
 			return
 		}
 		f.mu.Lock()
 		f.sockets[c] = mu
 		mu.Lock()
+		if frame.Method == "streamDevTools" {
+			f.watchFrames(c, frame.ID, frame.Params)
+			mu.Unlock()
+			f.mu.Unlock()
+			continue
+		}
 		_ = c.WriteJSON(map[string]any{"type": "res", "id": frame.ID, "ok": true, "apiVersion": "v1", "payload": map[string]any{}})
 		mu.Unlock()
 		f.mu.Unlock()
