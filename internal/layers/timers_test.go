@@ -70,6 +70,7 @@ var timed = map[string]string{
 
 	"gateway/internal/upstream/await.go":                  "TestSeenIsBounded",
 	"gateway/internal/upstream/enter.go":                  "TestHungSourceIsNotWaitedFor",
+	"gateway/internal/upstream/devtools.go":               "TestFramesAreOpenedAgain",
 	"gateway/internal/upstream/feed.go":                   "TestFeedIsLookedAfter",
 	"gateway/internal/upstream/reader.go":                 "TestReadIsBounded TestQuietEventsFollowSoon",
 	"gateway/internal/upstream/sweep.go":                  "TestSweepFindsWhatNobodyTells",

@@ -249,3 +249,22 @@ func TestFeedIsLookedAfter(t *testing.T) {
 		require.EqualValues(t, 1, at.NextSeq)
 	})
 }
+
+// A stream of frames that was cut is opened again, less and less often.
+func TestFramesAreOpenedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Put(&upstreamtest.Run{ID: "r", Workflow: "deploy", Frames: []map[string]any{{"kind": "snapshot"}}})
+		c, err := f.WatchFrames(t.Context(), "r", nil, func() {})
+		require.NoError(t, err)
+		defer c.Detach()
+		synctest.Wait()
+		require.Equal(t, 1, m.Watching())
+		m.CutSockets()
+		synctest.Wait()
+		require.Zero(t, m.Watching())
+		time.Sleep(firstRetry)
+		synctest.Wait()
+		require.Equal(t, 1, m.Watching())
+	})
+}
