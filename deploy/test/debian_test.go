@@ -15,35 +15,27 @@ const (
 	newer = "1.2.3"
 )
 
-// packages makes the Debian package twice, of two versions. They are not compressed:
-// e2e/release has those that are released.
+// packages makes the Debian package of two versions, the newer with another default in
+// the Caddyfile. They are not compressed: e2e/release has those that are released.
 func packages(t *testing.T) (dir string) {
 	t.Helper()
 	tool(t, "dpkg-deb")
 	dir = t.TempDir()
-	for _, version := range []string{older, newer} {
-		output(t, filepath.Join(repository, ".ci", "debian-package"), version, runtime.GOARCH, binary, filepath.Join(dir, version+".deb"), "-Znone")
-	}
-	return dir
-}
-
-// revised returns the newer package with another default in a file of the operator.
-func revised(t *testing.T, dir string) string {
-	t.Helper()
-	tree, deb := filepath.Join(t.TempDir(), "tree"), filepath.Join(dir, "revised.deb")
-	output(t, "dpkg-deb", "-R", filepath.Join(dir, newer+".deb"), tree)
-	for _, name := range []string{"Caddyfile", "gateway.env"} {
-		path := filepath.Join(tree, "etc", "smithers", name)
+	deb := filepath.Join(dir, older+".deb")
+	output(t, filepath.Join(repository, ".ci", "debian-package"), older, runtime.GOARCH, binary, deb, "-Znone")
+	tree := filepath.Join(dir, "tree")
+	output(t, "dpkg-deb", "-R", deb, tree)
+	edit := func(name, old, new string) {
+		path := filepath.Join(tree, filepath.FromSlash(name))
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, append(text, "# revised\n"...), 0o600))
+		require.Contains(t, string(text), old)
+		require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(text), old, new, 1)), 0o644))
 	}
-	control := filepath.Join(tree, "DEBIAN", "control")
-	text, err := os.ReadFile(control)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(control, []byte(strings.Replace(string(text), "Version: "+newer, "Version: 1.2.4", 1)), 0o644))
-	output(t, "dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, deb)
-	return deb
+	edit("etc/smithers/Caddyfile", "# Names of", "# REVISED: names of")
+	edit("DEBIAN/control", "Version: "+strings.Replace(older, "-", "~", 1), "Version: "+newer)
+	output(t, "dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, filepath.Join(dir, newer+".deb"))
+	return dir
 }
 
 // The life of the package on a Debian with a running systemd: installed, set to work,
@@ -52,10 +44,9 @@ func TestDebianPackage(t *testing.T) {
 	h := startHost(t)
 	const unit = "smithers-gateway"
 	dir := packages(t)
-	revision := revised(t, dir)
 	docker(t, "cp", filepath.Join(dir, older+".deb"), h.name+":/src/smithers-gateway.deb")
 	docker(t, "cp", filepath.Join(dir, newer+".deb"), h.name+":/src/newer.deb")
-	docker(t, "cp", revision, h.name+":/src/revised.deb")
+	h.run(t, "echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/quick") // its syncs are not what is tested
 	guide := strings.SplitAfter(strings.Join(blocks(t, "tested: package"), ""), "\n")
 	require.Contains(t, guide[0], "dpkg -i")
 	health := func() bool {
@@ -100,20 +91,12 @@ func TestDebianPackage(t *testing.T) {
 	t.Run("upgrade", func(t *testing.T) {
 		h.run(t, "echo '# mine' >>/etc/smithers/gateway.env")
 		pid := h.property(t, unit, "MainPID")
-		h.run(t, "dpkg -i newer.deb </dev/null")
+		h.run(t, "dpkg -i newer.deb </dev/null") // nothing is asked
 		require.Equal(t, newer, h.run(t, "dpkg-query --showformat '${Version}' --show smithers-gateway"))
 		require.Equal(t, "active enabled", h.property(t, unit, "ActiveState")+" "+h.property(t, unit, "UnitFileState"))
 		require.NotEqual(t, pid, h.property(t, unit, "MainPID"), "the new binary runs")
 		require.Contains(t, h.run(t, "cat /etc/smithers/gateway.env"), "# mine")
-		kept(t)
-	})
-	t.Run("upgrade with other defaults", func(t *testing.T) {
-		h.run(t, "dpkg --force-confold -i revised.deb </dev/null")
-		require.Contains(t, h.run(t, "cat /etc/smithers/Caddyfile"), "# revised", "nobody had changed it")
-		env := h.run(t, "cat /etc/smithers/gateway.env")
-		require.Contains(t, env, "# mine")
-		require.NotContains(t, env, "# revised")
-		require.Contains(t, h.run(t, "cat /etc/smithers/gateway.env.dpkg-dist"), "# revised")
+		require.Contains(t, h.run(t, "cat /etc/smithers/Caddyfile"), "# REVISED", "nobody had changed it")
 		kept(t)
 	})
 	t.Run("remove", func(t *testing.T) {
@@ -124,7 +107,7 @@ func TestDebianPackage(t *testing.T) {
 		h.run(t, "test -s /etc/smithers/gateway.env -a -s /var/lib/smithers/smithers.db -a -s /srv/smithers/gateway.mjs")
 	})
 	t.Run("install again", func(t *testing.T) {
-		h.run(t, "dpkg -i revised.deb </dev/null")
+		h.run(t, "dpkg -i newer.deb </dev/null")
 		require.Equal(t, "inactive disabled", h.property(t, unit, "ActiveState")+" "+h.property(t, unit, "UnitFileState"))
 		require.Contains(t, h.run(t, "cat /etc/smithers/gateway.env"), "# mine")
 		h.run(t, "systemctl enable --now smithers-gateway")
