@@ -21,8 +21,8 @@ func main() {
 		return
 	}
 	nats := flag.String("nats", "nats-server", "the nats-server binary")
-	took := flag.Duration("time", 2*time.Second, "of each measurement of a rate")
-	rounds := flag.Int("rounds", 5, "of the store and Postgres")
+	took := flag.Duration("time", 500*time.Millisecond, "of each measurement of a rate")
+	rounds := flag.Int("rounds", 21, "of the store and Postgres")
 	flag.Parse()
 	fail(run(*nats, *took, max(*rounds, 1)))
 }
