@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +89,7 @@ func underKills(t *testing.T, s *rig.Site, p *rig.Process, next func(p *rig.Proc
 	var work sync.WaitGroup
 	var mu sync.Mutex
 	seen := map[string][]*client.RunEvent{}
+	var arrived atomic.Int64 // events, at all clients
 	stop := make(chan struct{})
 	for c := range clients {
 		work.Go(func() {
@@ -102,7 +104,7 @@ func underKills(t *testing.T, s *rig.Site, p *rig.Process, next func(p *rig.Proc
 					t.Errorf("%s: %v", run, err)
 					return
 				}
-				events, err := follow(t.Context(), p.Client, run, 0)
+				events, err := followEach(t.Context(), p.Client, run, 0, func() { arrived.Add(1) })
 				if err != nil {
 					t.Errorf("the stream of %s ended although the gateway did not: %v", run, err)
 					return
@@ -117,13 +119,13 @@ func underKills(t *testing.T, s *rig.Site, p *rig.Process, next func(p *rig.Proc
 	for killed := 0; killed < kills; {
 		pid := next(p, last)
 		p.Wait("its health", func() bool { return p.Call(t.Context(), "launchRun", map[string]any{"workflow": "child"}, nil) == nil })
-		// Every other one while the runs of the last are being resumed; longer than the
-		// supervisor wants a process to last (5 s) the others, so that its pauses stay short.
-		age := time.Duration(50+dice.IntN(2500)) * time.Millisecond
+		// Every other one soon, while the runs of the last are being resumed, the others later.
+		most := 20
 		if killed%2 == 1 {
-			age += 5 * time.Second
+			most = 400
 		}
-		time.Sleep(age)
+		target := arrived.Load() + 1 + int64(dice.IntN(most))
+		p.Wait("events of the process", func() bool { return arrived.Load() >= target })
 		if err := syscall.Kill(pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) { // it was a helper of the supervisor, and has ended
 			require.NoError(t, err)
 			killed++

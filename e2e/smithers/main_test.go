@@ -121,6 +121,11 @@ func rest(t *testing.T, p *rig.Process, path string, into any) {
 
 // follow reads a run's stream to its end and returns its events.
 func follow(ctx context.Context, c *client.Client, run string, after int64) (events []*client.RunEvent, err error) {
+	return followEach(ctx, c, run, after, func() {})
+}
+
+// followEach is follow that tells of each event when it comes.
+func followEach(ctx context.Context, c *client.Client, run string, after int64, each func()) (events []*client.RunEvent, err error) {
 	stream, err := rig.OpenEvents(ctx, c, run, after)
 	if err != nil {
 		return nil, err
@@ -128,6 +133,7 @@ func follow(ctx context.Context, c *client.Client, run string, after int64) (eve
 	err = stream.Follow(func(i client.Item) bool {
 		if i.Event != nil {
 			events = append(events, i.Event)
+			each()
 		}
 		return i.Error == nil && (i.Event == nil || i.Event.Event != "run.completed")
 	})

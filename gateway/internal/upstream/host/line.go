@@ -14,6 +14,7 @@ type logEntry struct {
 	level   zapcore.Level
 	message string
 	fields  []zap.Field
+	values  map[string]string // texts among the fields of a logger's line
 }
 
 var (
@@ -131,6 +132,12 @@ func parseJSON(line string, level zapcore.Level) (logEntry, bool) {
 	}
 	if len(object) > 0 {
 		e.fields = append(e.fields, zap.Any("fields", object))
+		e.values = map[string]string{}
+		for key, value := range object {
+			if text, ok := value.(string); ok {
+				e.values[key] = text
+			}
+		}
 	}
 	return e, true
 }
@@ -166,6 +173,7 @@ func parseLogfmt(line string, level zapcore.Level) (logEntry, bool) {
 	}
 	if len(fields) > 0 {
 		e.fields = append(e.fields, zap.Any("fields", fields))
+		e.values = fields
 	}
 	return e, true
 }

@@ -23,7 +23,8 @@ const (
 // output writes what a process prints to the log: one entry a line, with the level
 // that the line shows, stack traces as one entry.
 type output struct {
-	log *zap.Logger
+	log     *zap.Logger
+	repeats repeats
 
 	mu   sync.Mutex
 	last []string // newest lines
@@ -105,8 +106,16 @@ func (o *output) write(entry []string, isError bool) {
 	if len(entry) == 0 {
 		return
 	}
-	l := parseEntry(entry, isError)
-	if ce := o.log.Check(l.level, l.message); ce != nil {
-		ce.Write(l.fields...)
+	o.print(o.repeats.take(parseEntry(entry, isError)))
+}
+
+// end writes what was counted only, when a process has ended.
+func (o *output) end() { o.print(o.repeats.end()) }
+
+func (o *output) print(entries []logEntry) {
+	for _, l := range entries {
+		if ce := o.log.Check(l.level, l.message); ce != nil {
+			ce.Write(l.fields...)
+		}
 	}
 }

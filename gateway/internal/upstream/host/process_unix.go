@@ -111,6 +111,7 @@ func (p *process) wait(reports, stdout, stderr *os.File, out *output) {
 		_ = f.SetReadDeadline(time.Now().Add(time.Second))
 	}
 	readers.Wait()
+	out.end()
 	for _, f := range []*os.File{reports, stdout, stderr} {
 		_ = f.Close()
 	}
