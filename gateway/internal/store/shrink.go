@@ -9,14 +9,17 @@ import "go.uber.org/zap"
 func (s *Store) Shrink() {
 	s.shrink.Store(true)
 	s.queue.signal()
-	for range cap(s.readers) {
+	var taken []*conn
+	for range cap(s.readers.free) {
 		select {
-		case c := <-s.readers:
-			s.shrinkConn(c)
-			s.readers <- c
+		case <-s.readers.free:
+			taken = append(taken, s.readers.take())
+			s.shrinkConn(taken[len(taken)-1])
 		default:
-			return
 		}
+	}
+	for _, c := range taken {
+		s.readers.give(c)
 	}
 }
 

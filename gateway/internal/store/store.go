@@ -62,7 +62,7 @@ type Store struct {
 
 	lock    *os.File
 	writer  *conn // the committer's alone
-	readers chan *conn
+	readers readers
 	pool    []*conn // all of readers, for Close
 
 	queue       *queue
@@ -182,14 +182,14 @@ func (s *Store) openConns() (err error) {
 	s.version.Store(version)
 	s.counters = newCounters(version)
 	s.runs = newRunCache()
-	s.readers = make(chan *conn, s.opts.Readers)
+	s.readers.free = make(chan struct{}, s.opts.Readers)
 	for range s.opts.Readers {
 		c, err := openReader(s.path)
 		if err != nil {
 			return openError(s.path, err)
 		}
 		s.pool = append(s.pool, c)
-		s.readers <- c
+		s.readers.give(c)
 	}
 	if s.opts.Checkpoint == CheckpointAuto {
 		if s.checkpoints, err = newCheckpointer(s.path, s.opts.Durability, s.log); err != nil {
@@ -247,7 +247,7 @@ func (s *Store) Close() error {
 		s.committer.Wait()
 		close(s.closing)
 		for range s.pool {
-			<-s.readers // a view gives its connection back when it ends
+			<-s.readers.free // a view gives its connection back when it ends
 		}
 		if s.checkpoints != nil {
 			s.checkpoints.stop()

@@ -16,20 +16,20 @@ type View struct {
 // free connection until ctx ends. do should not do slow things that are no reads:
 // the connection is missing elsewhere and the log cannot shrink meanwhile.
 func (s *Store) View(ctx context.Context, do func(*View) error) (err error) {
-	var c *conn
 	select {
 	case <-s.closing:
 		return ErrClosed
 	default:
 	}
 	select {
-	case c = <-s.readers:
+	case <-s.readers.free:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closing:
 		return ErrClosed
 	}
-	defer func() { s.readers <- c }()
+	c := s.readers.take()
+	defer s.readers.give(c)
 	if _, err := c.exec("BEGIN"); err != nil {
 		return err
 	}
