@@ -496,8 +496,8 @@ func TestResultsAreBounded(t *testing.T) {
 	sized := func(n int) string { return strings.Repeat("x", n-quotes) }
 	h := newHouse(t, define("task", func(ctx wf) (any, error) {
 		return nil, ctx.Task("t", func(workflow.Task) (any, error) { return sized(maxValueBytes + 1), nil }, nil, workflow.Retries(3, 0))
-	}), define("run", func(wf) (any, error) { return sized(maxValueBytes + 1), nil }), define("fits", func(ctx wf) (out any, err error) {
-		return out, ctx.Task("t", func(workflow.Task) (any, error) { return sized(maxValueBytes), nil }, &out)
+	}), define("run", func(wf) (any, error) { return sized(maxValueBytes + 1), nil }), define("fits", func(ctx wf) (any, error) {
+		return nil, ctx.Task("t", func(workflow.Task) (any, error) { return sized(maxValueBytes), nil }, nil)
 	})).open()
 	for workflow, what := range map[string]string{"task": "result of the task", "run": "result of the run"} {
 		h.launch(workflow, workflow, nil)
