@@ -181,7 +181,7 @@ func (c *Cursor) deliver(events []*store.Event) {
 	}
 	for i := len(events) - 1; i >= 0 && events[i].Seq > c.liveFrom; i-- {
 		c.seen++
-		c.seenBytes += eventBytes(events[i])
+		c.seenBytes += lagBytes(events[i])
 	}
 }
 

@@ -40,6 +40,26 @@ func TestLagByBytes(t *testing.T) {
 	require.ErrorIs(t, err, ErrLagged)
 }
 
+// The store gives events without Detail. A reader that is never far behind and never quite
+// caught up must not be taken for a slow one by what that leaves out.
+func TestLagIsOfWhatStreamsTell(t *testing.T) {
+	m := newMemory()
+	l := newLog(t, m, Options{Window: 8, MaxLagBytes: 64 << 10})
+	l.Publish(m.commit("r", 1))
+	r, _ := attach(t, l, "r", at(0))
+	for i := range 100 {
+		events := m.commit("r", 13)
+		for j, stored := range events {
+			published := *stored
+			published.Detail = make([]byte, 400)
+			events[j] = &published
+		}
+		l.Publish(events)
+		r.until(int64(1 + 13*max(i-2, 0)))
+	}
+	require.Equal(t, seqs(1, 1+13*97), r.got[:1+13*97])
+}
+
 func TestLagIgnoresHolesAndReplay(t *testing.T) {
 	m := newMemory()
 	m.commit("r", 30)

@@ -17,6 +17,10 @@ func eventBytes(ev *store.Event) int64 {
 	return int64(len(ev.Payload)+len(ev.Detail)) + eventOverhead
 }
 
+// lagBytes is what an event counts for a reader that is behind: an event read from the
+// store comes without Detail, and must count for as much as when it was published.
+func lagBytes(ev *store.Event) int64 { return int64(len(ev.Payload)) + eventOverhead }
+
 // run is the window of one run. Its ring holds every pushed event with a seq above
 // base; what lies at or below base is in the store.
 type run struct {
@@ -32,7 +36,7 @@ type run struct {
 	head    int64 // current seq: no event above it has been published
 	bytes   int64 // of the ring
 	count   int64 // events published since the window exists
-	total   int64 // their bytes
+	total   int64 // their lagBytes
 
 	windowAt    int64 // cached answer of Backend.WindowStart …
 	windowCount int64 // … at this count …
@@ -58,7 +62,7 @@ func (r *run) append(ev *store.Event, window int, maxBytes int64) {
 	r.head = ev.Seq
 	r.bytes += n
 	r.count++
-	r.total += n
+	r.total += lagBytes(ev)
 	for r.ring.n > window || (r.bytes > maxBytes && r.ring.n > 1) {
 		old := r.ring.pop()
 		r.base = old.Seq
