@@ -18,11 +18,9 @@ type flight struct {
 	key   fetchKey
 	run   *run
 	limit int
-	done  chan struct{}
+	done  chan struct{} // closed under fetcher.mu: who finds it open there is woken
 
-	// Guarded by fetcher.mu.
-	waiters  []*Cursor
-	finished bool
+	waiters []*Cursor // guarded by fetcher.mu
 
 	events []*store.Event
 	bytes  int64
@@ -71,8 +69,10 @@ func (f *fetcher) start(r *run, after int64, limit int, waiter *Cursor) *flight 
 	fl := f.flights[key]
 	if fl != nil && fl.run == r {
 		f.shared++
-		if fl.finished {
+		select {
+		case <-fl.done:
 			return fl
+		default:
 		}
 	} else {
 		fl = &flight{key: key, run: r, limit: limit, done: make(chan struct{})}
@@ -121,7 +121,6 @@ func (f *fetcher) read(fl *flight) {
 		fl.bytes += eventBytes(ev)
 	}
 	f.mu.Lock()
-	fl.finished = true
 	if fl.err == nil {
 		f.keep(fl)
 	} else {
@@ -130,8 +129,8 @@ func (f *fetcher) read(fl *flight) {
 	f.reads++
 	waiters := fl.waiters
 	fl.waiters = nil
-	f.mu.Unlock()
 	close(fl.done)
+	f.mu.Unlock()
 	for _, c := range waiters {
 		c.wake()
 	}
