@@ -139,7 +139,7 @@ func (g *Gateway) reload(run *running, e *entry) (err error) {
 			g.reloadErr.Store(nil)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(run.ctx, reloadLimit)
+	ctx, cancel := context.WithTimeout(run.ctx, e.settings.reloadLimit())
 	defer cancel()
 	if err = run.mayRun(e.settings); err == nil {
 		e.workflows, err = run.scripts.load(ctx, e.settings, former, run.store)
@@ -173,7 +173,7 @@ func (g *Gateway) reload(run *running, e *entry) (err error) {
 func (g *Gateway) fallBack(run *running, e *entry) error {
 	err := errors.Join(run.watchTokens(e.settings.TokenStore), run.watchAuth(e.settings.Auth))
 	if e.workflows == nil { // applied before the start, never in force
-		ctx, cancel := context.WithTimeout(run.ctx, reloadLimit)
+		ctx, cancel := context.WithTimeout(run.ctx, e.settings.reloadLimit())
 		defer cancel()
 		var lerr error
 		if e.workflows, lerr = run.scripts.load(ctx, e.settings, run.workflows.Load(), run.store); lerr != nil {
@@ -200,8 +200,17 @@ func (g *Gateway) keepProcesses(run *running) {
 	run.processes.keep(used)
 }
 
-// reloadLimit bounds how long a reload may take to build and register a module.
-const reloadLimit = 2 * time.Minute
+// Bounds of a reload, beside runtime_start_limit.
+const (
+	leastReload = 2 * time.Minute
+	reloadRest  = 30 * time.Second // for what is not the start of a process
+)
+
+// reloadLimit bounds how long a reload may take to build and register a module, or to
+// start a process for it, whose own limit is reached first and names itself.
+func (s *Settings) reloadLimit() time.Duration {
+	return max(leastReload, s.RuntimeStartLimit+reloadRest)
+}
 
 func intersect(names, of []string) (both []string) {
 	for _, n := range names {

@@ -213,6 +213,14 @@ func TestBackupOfTwoFiles(t *testing.T) {
 	require.ErrorContains(t, BackupFile(t.Context(), single, dest, nil), "copy.gateway.db lies beside it")
 }
 
+// A process that may take long to start may do so at a reload, too.
+func TestReloadWaitsForTheStart(t *testing.T) {
+	s := DefaultSettings()
+	require.Equal(t, leastReload, s.reloadLimit())
+	s.RuntimeStartLimit = 10 * time.Minute
+	require.Greater(t, s.reloadLimit(), s.RuntimeStartLimit)
+}
+
 func TestRuntimeSettings(t *testing.T) {
 	for runtime, ok := range map[string]bool{RuntimeAuto: true, RuntimeScript: true, RuntimeSmithers: true, "bun": false, "": false} {
 		s := DefaultSettings()

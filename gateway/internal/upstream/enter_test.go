@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -97,4 +98,14 @@ func requireCode(t *testing.T, err error, code string) {
 	var we *wire.Error
 	require.ErrorAs(t, err, &we)
 	require.Equal(t, code, we.Code)
+}
+
+// Connections are given up before Smithers, on node:http, closes them: a request that
+// meets the close would have to be answered as one that may have happened.
+func TestIdleConnectionsAreGivenUpFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		transport, ok := f.reading().client.Transport.(*http.Transport)
+		require.True(t, ok)
+		require.Less(t, transport.IdleConnTimeout, 5*time.Second)
+	})
 }

@@ -23,10 +23,10 @@ import (
 
 // Bounds of one exchange with an upstream.
 const (
-	maxAnswer   = 64 << 20 // bytes; diffs are large
-	maxIdle     = 16       // connections kept open
-	maxOpen     = 128      // connections at once; further requests wait
-	idleTimeout = 30 * time.Second
+	maxAnswer   = 64 << 20         // bytes; diffs are large
+	maxIdle     = 16               // connections kept open
+	maxOpen     = 128              // connections at once; further requests wait
+	idleTimeout = 4 * time.Second  // node:http closes after 5: a request could meet that
 	readLimit   = 20 * time.Second // of one read that nobody waits for
 )
 

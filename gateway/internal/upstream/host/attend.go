@@ -25,6 +25,8 @@ func (h *Host) attend(ctx context.Context, p child) error {
 	retire := h.retire
 	reports := p.Reports()
 	answered := time.Now()
+	scale := time.NewTicker(h.opts.ProbeEvery) // its own: a process that does not answer may be growing
+	defer scale.Stop()
 	for {
 		select {
 		case r, ok := <-reports:
@@ -51,9 +53,15 @@ func (h *Host) attend(ctx context.Context, p child) error {
 				p.Kill()
 				return h.end(p, fmt.Errorf("it has not answered for %v: %w", silent.Round(time.Second), err))
 			}
-			if err := h.weigh(p); err != nil {
-				return h.end(p, err)
+		case <-scale.C:
+			bytes, err := h.weigh(p)
+			if err == nil {
+				continue
 			}
+			if bytes > h.opts.MemoryLimit+h.opts.MemoryLimit/2 || time.Since(answered) > 2*h.opts.ProbeEvery {
+				p.Kill() // there may be no time for a polite end, or nobody who hears of it
+			}
+			return h.end(p, err)
 		case <-ctx.Done():
 			return h.end(p, errStop)
 		}
@@ -61,13 +69,13 @@ func (h *Host) attend(ctx context.Context, p child) error {
 }
 
 // weigh measures the memory of a process. An error says that it is too much.
-func (h *Host) weigh(p child) error {
-	bytes := p.Memory()
+func (h *Host) weigh(p child) (bytes int64, err error) {
+	bytes = p.Memory()
 	h.state.change(func(s *source.Status) { s.RSS = bytes })
 	if limit := h.opts.MemoryLimit; limit > 0 && bytes > limit {
-		return fmt.Errorf("it used %d MiB of memory, more than runtime_memory allows (%d MiB)", bytes>>20, limit>>20)
+		return bytes, fmt.Errorf("it used %d MiB of memory, more than runtime_memory allows (%d MiB)", bytes>>20, limit>>20)
 	}
-	return nil
+	return bytes, nil
 }
 
 // watchHealth asks the process regularly; the channel is closed some time after ctx

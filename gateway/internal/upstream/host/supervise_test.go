@@ -186,6 +186,31 @@ func TestMemoryLimit(t *testing.T) {
 	})
 }
 
+// A process that grows while it does not answer, or by far too much, is not asked to end.
+func TestGrowingProcessIsKilledAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		sick bool
+		size int64
+	}{"hangs": {true, 101 << 20}, "far too large": {false, 151 << 20}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newHouse(t, Options{MemoryLimit: 100 << 20})
+			p := w.start(t)
+			p.polite = false
+			w.sick.Store(c.sick)
+			time.Sleep(3*DefaultProbeEvery + time.Second)
+			p.memory.Store(c.size)
+			at := time.Now()
+			<-p.ended
+			require.Less(t, time.Since(at), 2*DefaultProbeEvery, name)
+			synctest.Wait()
+			require.ErrorContains(t, w.Status().Err, "more than runtime_memory allows")
+			w.sick.Store(false)
+			<-w.born
+			w.Stop()
+		})
+	}
+}
+
 func TestStopWhileDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newHouse(t, Options{})
