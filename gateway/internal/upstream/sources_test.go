@@ -45,7 +45,7 @@ func TestWorkflowsGoWithTheirSource(t *testing.T) {
 // A launch that was answered is repeated for some minutes when Smithers refuses it for a
 // reason that may pass, and fails then.
 func TestRefusedLaunchesAreRepeated(t *testing.T) {
-	for _, code := range []string{wire.CodeNotFound, wire.CodeRateLimited, wire.CodeServerError} {
+	for _, code := range []string{wire.CodeNotFound, wire.CodeRateLimited} {
 		for _, passes := range []bool{true, false} {
 			inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
 				synctest.Wait()
