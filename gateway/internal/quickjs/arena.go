@@ -151,7 +151,7 @@ func (a *arena) allocLarge(size uintptr) uintptr {
 }
 
 // release takes a block back. A large one that belongs to the snapshot keeps its
-// place, since Reset needs the address.
+// place until that is dropped, since Reset needs the address.
 func (a *arena) release(p uintptr) {
 	h := *header(p)
 	if class := h & 0xff; class != largeClass {
@@ -160,9 +160,15 @@ func (a *arena) release(p uintptr) {
 		return
 	}
 	base := p - headerSize
-	if a.saved.holds(base) {
+	if held := a.saved.find(base); held != nil {
+		held.freed = true
 		return
 	}
+	a.unmap(base)
+}
+
+// unmap returns a large block to the system.
+func (a *arena) unmap(base uintptr) {
 	n := a.large[base]
 	delete(a.large, base)
 	a.largest -= n

@@ -79,6 +79,16 @@ func TestArena(t *testing.T) {
 				require.NoError(t, a.save())
 				saved = append([]block(nil), blocks...)
 			},
+			"drop": func(*rapid.T) {
+				a.drop()
+				large := uintptr(0)
+				for _, b := range blocks {
+					if b.size > maxSmall {
+						large += a.sizeOf(b.p) + headerSize
+					}
+				}
+				require.Equal(t, large, a.largest, "without a snapshot only what is in use is mapped")
+			},
 			"restore": func(t *rapid.T) {
 				if a.saved == nil {
 					t.Skip()
@@ -89,4 +99,33 @@ func TestArena(t *testing.T) {
 			"": func(*rapid.T) { check() },
 		})
 	})
+}
+
+// A large block that is freed while a snapshot holds it is given back with the snapshot,
+// and with the next one, which must not copy it again; Reset brings it back before.
+func TestFreedBlocksGoWithTheSnapshot(t *testing.T) {
+	var a arena
+	defer a.destroy()
+	p := a.alloc(1 << 20)
+	memory(p, 1)[0] = 7
+	require.NoError(t, a.save())
+	a.release(p)
+	require.NotZero(t, a.largest)
+	a.restore()
+	require.EqualValues(t, 7, memory(p, 1)[0])
+	a.drop()
+	require.Len(t, a.large, 1, "it is in use again")
+	require.NoError(t, a.save())
+	a.release(p)
+	a.drop()
+	require.Empty(t, a.large)
+	require.Zero(t, a.footprint())
+	for range 3 {
+		p = a.alloc(1 << 20)
+		require.NoError(t, a.save())
+		require.Len(t, a.saved.pieces, 1)
+		a.release(p)
+	}
+	require.NoError(t, a.save())
+	require.Zero(t, a.footprint())
 }

@@ -13,6 +13,7 @@ type piece struct {
 	at, size uintptr
 	offset   uintptr // in copies
 	large    bool
+	freed    bool // a large block that was freed since; it stays mapped for Reset
 }
 
 // keptChunks is how many chunks beyond those of the snapshot survive a reset, so that
@@ -21,8 +22,7 @@ const keptChunks = 1
 
 // save copies the arena. It replaces an earlier snapshot.
 func (a *arena) save() error {
-	a.saved.destroy()
-	a.saved = nil
+	a.drop()
 	s := &snapshot{layout: a.layout}
 	add := func(at, size uintptr, large bool) {
 		s.pieces = append(s.pieces, piece{at: at, size: size, offset: s.total, large: large})
@@ -56,13 +56,15 @@ func (a *arena) save() error {
 func (a *arena) restore() {
 	s := a.saved
 	for p, n := range a.large {
-		if !s.holds(p) {
+		if s.find(p) == nil {
 			unmapPages(p, n)
 			delete(a.large, p)
 		}
 	}
-	for _, p := range s.pieces {
+	for i := range s.pieces {
+		p := &s.pieces[i]
 		copy(memory(p.at, p.size), memory(s.copies+p.offset, p.size))
+		p.freed = false
 	}
 	a.layout = s.layout
 	if kept := a.used + keptChunks; len(a.chunks) > kept {
@@ -73,18 +75,33 @@ func (a *arena) restore() {
 	}
 }
 
-// holds reports whether a large block belongs to the snapshot; a nil snapshot holds
-// nothing.
-func (s *snapshot) holds(base uintptr) bool {
+// drop gives the snapshot up, and with it the large blocks that were freed meanwhile.
+func (a *arena) drop() {
+	s := a.saved
 	if s == nil {
-		return false
+		return
+	}
+	a.saved = nil
+	s.destroy()
+	for _, p := range s.pieces {
+		if p.freed {
+			a.unmap(p.at)
+		}
+	}
+}
+
+// find returns the piece of a large block that belongs to the snapshot, nil when none
+// does; a nil snapshot holds nothing.
+func (s *snapshot) find(base uintptr) *piece {
+	if s == nil {
+		return nil
 	}
 	for i := len(s.pieces) - 1; i >= 0 && s.pieces[i].large; i-- {
 		if s.pieces[i].at == base {
-			return true
+			return &s.pieces[i]
 		}
 	}
-	return false
+	return nil
 }
 
 func (s *snapshot) size() uintptr {

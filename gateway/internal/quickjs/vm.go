@@ -136,10 +136,7 @@ func (vm *VM) Snapshot() error {
 }
 
 // DropSnapshot gives the copy up; the VM can no longer be reset.
-func (vm *VM) DropSnapshot() {
-	vm.memory.saved.destroy()
-	vm.memory.saved = nil
-}
+func (vm *VM) DropSnapshot() { vm.memory.drop() }
 
 // Resettable reports whether Reset is possible but for jobs that still wait: there is a
 // snapshot, and the VM was not interrupted and did not fail.
