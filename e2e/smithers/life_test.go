@@ -257,8 +257,9 @@ func TestReload(t *testing.T) {
 }
 
 func TestCrashLoop(t *testing.T) {
-	s := siteOf(t, slow+"\nsetTimeout(() => { throw new Error('out of luck') }, 200);\n")
+	s := siteOf(t, slow+"\nsetInterval(() => { if (existsSync('crash')) throw new Error('out of luck') }, 20);\n")
 	p := start(t, s, "")
+	s.Write("workspace/crash", "")
 	p.Wait("three restarts", func() bool { return healthOf(t, p).Details.Smithers.Restarts >= 3 })
 	require.Equal(t, 200, p.Probe("/health/ready"), "the gateway itself works")
 	p.Wait("the error in the log", func() bool { return strings.Contains(p.Log.String(), "error: out of luck") })
