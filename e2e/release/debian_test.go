@@ -72,17 +72,20 @@ func checkDebian(t *testing.T, deb, binary, root string) {
 }
 
 // checkScripts runs the scripts of the package with programs that only note their calls:
-// nothing is enabled or started that was not.
+// nothing is enabled or started that was not, and no answer of systemctl breaks a script,
+// which would leave the package half-configured and apt refusing everything.
 func checkScripts(t *testing.T, scripts string) {
 	bin := t.TempDir()
-	calls := filepath.Join(bin, "calls")
-	for name, then := range map[string]string{"getent": "test -e " + bin + "/known", "useradd": "touch " + bin + "/known", "systemctl": ":"} {
+	calls, fails := filepath.Join(bin, "calls"), filepath.Join(bin, "fails")
+	for name, then := range map[string]string{"getent": "test -e " + bin + "/known", "useradd": "touch " + bin + "/known", "systemctl": "! test -e " + fails} {
 		body := "#!/bin/sh\necho " + name + ` "$@" >>` + calls + "\n" + then + "\n"
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(body), 0o755))
 	}
 	call := func(script string, args ...string) (said, called string) {
 		require.NoError(t, os.WriteFile(calls, nil, 0o600))
-		cmd := exec.CommandContext(t.Context(), filepath.Join(scripts, script), args...)
+		text := strings.ReplaceAll(read(t, filepath.Join(scripts, script)), "/run/systemd/system", bin) // systemd runs
+		require.Contains(t, text, "set -e\n")
+		cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", text, script}, args...)...)
 		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, string(out))
@@ -102,9 +105,19 @@ func checkScripts(t *testing.T, scripts string) {
 
 	_, called = call("prerm", "upgrade", "1.2.4")
 	require.Empty(t, called, "an upgrade neither stops nor disables")
-	for _, args := range [][]string{{"postrm", "remove"}, {"postrm", "purge"}, {"prerm", "remove"}, {"postinst", "abort-upgrade"}} {
+	_, called = call("prerm", "remove")
+	require.Equal(t, "systemctl stop smithers-gateway.service\nsystemctl disable smithers-gateway.service\n", called)
+	for _, args := range [][]string{{"postrm", "remove"}, {"postrm", "purge"}, {"postinst", "abort-upgrade"}} {
 		call(args[0], args[1:]...)
 	}
+
+	require.NoError(t, os.WriteFile(fails, nil, 0o600))
+	said, called = call("postinst", "configure", "1.2.2")
+	require.Contains(t, called, "systemctl try-restart smithers-gateway.service\n")
+	require.Contains(t, said, "did not start: journalctl -u smithers-gateway")
+	said, _ = call("prerm", "remove")
+	require.Contains(t, said, "was not stopped: systemctl status smithers-gateway")
+	call("postrm", "remove")
 }
 
 func read(t *testing.T, path string) string {
