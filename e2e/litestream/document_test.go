@@ -82,6 +82,7 @@ func (d *document) unit(name string) (command, environment []string) {
 	d.t.Helper()
 	text, err := os.ReadFile(d.path("/etc/systemd/system/" + name))
 	require.NoError(d.t, err)
+	require.Contains(d.t, string(text), "\nBefore=smithers-gateway.service\nPartOf=smithers-gateway.service\n", "it outlives the gateway")
 	for line := range strings.Lines(d.moved(string(text))) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch key {
