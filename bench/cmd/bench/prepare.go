@@ -125,9 +125,19 @@ func machine(ctx context.Context, env *scenarios.Env) [][2]string {
 	return [][2]string{
 		{"machine", fmt.Sprintf("%d processors (%s), %s of memory, %s", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), memory(), kernel(output(ctx, "uname", "-sr")))},
 		{"servers and client share these processors; all traffic is on loopback; open files", fmt.Sprint(limit.Cur)},
-		{"gateway", output(ctx, env.Binary, "version") + ", " + runtime.Version()},
+		{"gateway", gatewayVersion(output(ctx, env.Binary, "version")) + ", " + runtime.Version()},
 		{"peers", "Smithers Gateway 0.32.0 on Bun 1.4.5, Centrifuge v0.40.1, gorilla/websocket v1.5.3 (the limit), Caddy `respond` of the same binary"},
 	}
+}
+
+// gatewayVersion reads what the gateway's version command says: its own version, then
+// Caddy's and the sum of Caddy's module.
+func gatewayVersion(said string) string {
+	words := strings.Fields(said)
+	if len(words) < 2 {
+		return said
+	}
+	return words[0] + " with Caddy " + words[1]
 }
 
 // kernel shortens "Linux 6.18.3-generic" to "Linux 6.18": what follows the second number

@@ -11,3 +11,11 @@ func TestKernelIsShortened(t *testing.T) {
 		}
 	}
 }
+
+func TestGatewayVersionNamesCaddys(t *testing.T) {
+	for said, want := range map[string]string{"0.1.0-dev v2.11.9 h1:abc=": "0.1.0-dev with Caddy v2.11.9", "unknown": "unknown"} {
+		if got := gatewayVersion(said); got != want {
+			t.Errorf("gatewayVersion(%q) = %q, want %q", said, got, want)
+		}
+	}
+}
