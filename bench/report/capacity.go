@@ -25,7 +25,7 @@ var units = []unit{
 	{"idle sockets a GiB of memory", "sockets", "memory of one of 10000 sockets", "KiB a socket", perGiB},
 	{"idle sockets with a stream a GiB of memory", "sockets", "memory of one of 10000 sockets with a stream", "KiB a socket", perGiB},
 	{"script runs in a task a GiB of memory", "inflight", "memory of a run in flight", "KiB a run", perGiB},
-	{"finished one-task runs a GiB of disk", "inflight", "size of that database", "MiB for 100,000", func(v float64) float64 { return 100_000 / v * 1024 }},
+	{"finished one-task runs a GiB of disk", "inflight", "disk of a finished run", "KiB a run", perGiB},
 	{"bytes on disk around a line", "start", "bytes on disk around a line of 8 KiB", "B", func(v float64) float64 { return v }},
 	{"frames a second and core, 64 sockets", "fanout", "server CPU per million frames, 64 sockets", "s of CPU a million", func(v float64) float64 { return 1e6 / v }},
 	{"frames a second and core, 1,000 sockets", "fanout", "server CPU per million frames, 1000 sockets", "s of CPU a million", func(v float64) float64 { return 1e6 / v }},

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	_ "modernc.org/sqlite" // copies rows in the original's database
+	_ "modernc.org/sqlite" // copies rows of the original's database, and measures the gateway's
 
 	"github.com/smithersai/caddy-smithers/bench/client"
 	"github.com/smithersai/caddy-smithers/bench/peers"
@@ -60,12 +60,16 @@ func connects(ctx context.Context, e *Env) error {
 	if e.Size == Tiny {
 		return nil
 	}
-	if err := e.originalConnects(ctx, live); err != nil {
-		return err
+	return e.originalConnects(ctx, live)
+}
+
+func connectsGoals(e *Env) {
+	figure := connectsName(fewAtOnce)
+	what := "connects a second against the original, 4 at a time"
+	if f := e.Find("original", figure); f != nil && len(f.Rounds) < e.Rounds {
+		what += fmt.Sprintf(" (which served them in %d of %d rounds)", len(f.Rounds), e.Rounds)
 	}
-	what := connectsName(fewAtOnce)
-	e.Ratio("connects a second against the original, 4 at a time", [2]string{"gateway", what}, [2]string{"original", what}, "×", true, 40)
-	return nil
+	e.Ratio(what, [2]string{"gateway", figure}, [2]string{"original", figure}, "×", true, 40)
 }
 
 func connectsName(limit int) string { return fmt.Sprintf("connects/s, %d at a time", limit) }
@@ -136,10 +140,10 @@ func (e *Env) originalConnects(ctx context.Context, live int) error {
 	if err := p.Restart(ctx); err != nil {
 		return err
 	}
-	for range e.Rounds {
+	for round := range e.Rounds {
 		if err := e.burstOf(ctx, "original", p.Process, p.Tokens[0], 3*fewAtOnce, fewAtOnce); err != nil {
 			if ctx.Err() == nil {
-				e.Note("The original did not serve all of its connects, and was not asked again: %v.", err)
+				e.Note("The original did not serve all of its connects in round %d of %d, and was not asked again: %v.", round+1, e.Rounds, err)
 			}
 			return ctx.Err()
 		}

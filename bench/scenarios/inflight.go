@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -13,33 +14,43 @@ import (
 // inflight measures what runs in flight cost in memory, and whether launches and reads
 // stay fast beside them and beside many finished runs.
 func inflight(ctx context.Context, e *Env) error {
-	n, done := e.Pick(5_000, 1_000, 20), e.Pick(100_000, 3_000, 50)
-	e.Settings = "`max_vms 8000`, `vm_memory_total 16GiB`: each of these runs holds a script machine while its task waits, and one user holds three quarters of the machines at most"
+	n, done := e.inflightSizes()
+	e.Settings = "for the runs in flight `max_vms 8000`, `vm_memory_total 16GiB`: each of them holds a script machine while its task waits, and one user holds three quarters of the machines at most"
 	e.Note("The timers run for 60 s; a round counts only if all runs are still in their tasks when it ends.")
-	e.Note("The 100,000 finished runs are runs of one task of a workflow in Go; launches are those of a script in all cases.")
+	e.Note("The %s finished runs are runs of one task of a workflow in Go; launches are those of a script in all cases.", report.Number(float64(done)))
+	e.Note("Each is compared with the same process, before it had these runs; as many calls as are measured warm it up first and are not counted.")
 	settings := []string{"max_vms 8000", "vm_memory_total 16GiB"}
 	for range e.Rounds {
 		if err := e.inflightRound(ctx, n, settings); err != nil {
 			return err
 		}
 	}
-	if err := e.finishedRuns(ctx, done); err != nil {
-		return err
-	}
-	e.Value("resident memory of a run in flight", "gateway", "memory of a run in flight", "KiB", false, 400)
-	for _, when := range []string{inFlightName(n), finishedName(done)} {
-		for _, what := range []string{"launch", "listRuns", "getRun"} {
-			e.Ratio(fmt.Sprintf("%s p50, %s, against empty", what, when), [2]string{"gateway, " + when, what + " p50"},
-				[2]string{"gateway, empty", what + " p50"}, "×", false, 1.5)
-			e.Ratio(fmt.Sprintf("%s p99, %s, against empty", what, when), [2]string{"gateway, " + when, what + " p99"},
-				[2]string{"gateway, empty", what + " p99"}, "×", false, 3)
-		}
-	}
-	return nil
+	return e.finishedRuns(ctx, done)
 }
 
-func inFlightName(n int) string { return report.Number(float64(n)) + " in flight" }
-func finishedName(n int) string { return report.Number(float64(n)) + " finished" }
+func (e *Env) inflightSizes() (inFlight, done int) {
+	return e.Pick(5_000, 1_000, 20), e.Pick(100_000, 3_000, 50)
+}
+
+func inflightGoals(e *Env) {
+	e.Value("resident memory of a run in flight", "gateway", "memory of a run in flight", "KiB", false, 400)
+	n, done := e.inflightSizes()
+	for _, when := range []string{inFlightName(n), finishedName(done)} {
+		for _, what := range []string{"launch", "listRuns", "getRun"} {
+			for _, p := range []struct {
+				name string
+				want float64
+			}{{"p50", 1.5}, {"p99", 3}} {
+				e.Ratio(fmt.Sprintf("%s %s, %s, against empty", what, p.name, when), [2]string{"gateway, " + when, what + " " + p.name},
+					[2]string{emptyBefore(when), what + " " + p.name}, "×", false, p.want)
+			}
+		}
+	}
+}
+
+func inFlightName(n int) string      { return report.Number(float64(n)) + " in flight" }
+func finishedName(n int) string      { return report.Number(float64(n)) + " finished" }
+func emptyBefore(when string) string { return "gateway, empty before " + when }
 
 // inflightRound measures an empty gateway, then the same one with n runs in their tasks.
 func (e *Env) inflightRound(ctx context.Context, n int, settings []string) error {
@@ -53,8 +64,10 @@ func (e *Env) inflightRound(ctx context.Context, n int, settings []string) error
 		return err
 	}
 	defer l.close()
-	if err := e.threeCalls(ctx, "gateway, empty", g, l); err != nil {
-		return err
+	for _, who := range []string{discarded, emptyBefore(inFlightName(n))} {
+		if err := e.threeCalls(ctx, who, g, l); err != nil {
+			return err
+		}
 	}
 	empty, err := g.Resident()
 	if err != nil {
@@ -95,25 +108,57 @@ func (e *Env) finishedRuns(ctx context.Context, n int) error {
 		return err
 	}
 	defer l.close()
+	if err := e.threeCalls(ctx, discarded, g, l); err != nil {
+		return err
+	}
+	for range e.Rounds {
+		if err := e.threeCalls(ctx, emptyBefore(finishedName(n)), g, l); err != nil {
+			return err
+		}
+	}
 	e.Say("finishing %d runs", n)
+	before, err := databaseSize(ctx, g.DB())
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
 	if err := l.many(ctx, "quick", n, true); err != nil {
 		return err
 	}
-	e.Add("gateway", fmt.Sprintf("runs/s while %s runs were finished, 64 in flight", report.Number(float64(n))), "runs/s", float64(n)/time.Since(begin).Seconds())
+	took := time.Since(begin)
+	after, err := databaseSize(ctx, g.DB())
+	if err != nil {
+		return err
+	}
+	e.Add("gateway", fmt.Sprintf("runs/s while %s runs were finished, 64 in flight", report.Number(float64(n))), "runs/s", float64(n)/took.Seconds())
+	e.Add("gateway", "disk of a finished run", "KiB", (after-before)/1024/float64(n))
 	for range e.Rounds {
 		if err := e.threeCalls(ctx, "gateway, "+finishedName(n), g, l); err != nil {
 			return err
 		}
 	}
-	h, err := g.Health(ctx)
-	if err == nil {
-		e.Add("gateway", "size of that database", "MiB", float64(h.Storage.DBBytes)/(1<<20))
-	}
-	return err
+	return nil
 }
 
+// databaseSize is how many bytes a database has once its log is written back.
+func databaseSize(ctx context.Context, path string) (bytes float64, err error) {
+	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	err = db.QueryRowContext(ctx, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").Scan(&bytes)
+	if err != nil {
+		return 0, fmt.Errorf("size of the database: %w", err)
+	}
+	return bytes, nil
+}
+
+// discarded is nobody: calls that only warm a process up.
+const discarded = ""
+
 // threeCalls measures launches to their end, listRuns and getRun, one at a time.
+// For discarded nothing is noted.
 func (e *Env) threeCalls(ctx context.Context, who string, g *peers.Gateway, l *launcher) error {
 	count := e.Pick(400, 200, 20)
 	var launches []time.Duration
@@ -129,13 +174,18 @@ func (e *Env) threeCalls(ctx context.Context, who string, g *peers.Gateway, l *l
 		}
 		launches, runID = append(launches, time.Since(begin)), id
 	}
-	e.percentiles(who, "launch", launches)
+	note := func(what string, times []time.Duration) {
+		if who != discarded {
+			e.percentiles(who, what, times)
+		}
+	}
+	note("launch", launches)
 	for _, call := range []struct{ method, body string }{{"listRuns", `{}`}, {"getRun", `{"runId":"` + runID + `"}`}} {
 		times, err := repeat(g.Addr, "/v1/rpc/"+call.method, g.Token, call.body, count)
 		if err != nil {
 			return fmt.Errorf("%s: %w", call.method, err)
 		}
-		e.percentiles(who, call.method, times)
+		note(call.method, times)
 	}
 	return ctx.Err()
 }
