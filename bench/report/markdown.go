@@ -46,7 +46,7 @@ func write(w io.Writer, machine [][2]string, results []*Result) {
 		fmt.Fprintf(w, "- %s: %s\n", m[0], m[1])
 	}
 	fmt.Fprint(w, "\n## Goals\n\nMedians of all rounds.\n\n| scenario | measure | reached | goal | met |\n| --- | --- | ---: | ---: | --- |\n")
-	met, all := 0, 0
+	met, all, failed := 0, 0, 0
 	for _, r := range results {
 		for _, g := range r.Goals {
 			all++
@@ -56,10 +56,15 @@ func write(w io.Writer, machine [][2]string, results []*Result) {
 			fmt.Fprintf(w, "| [%s](#%s) | %s | %s | %s | %s |\n", r.Scenario, r.Scenario, g.What, reached(g), wanted(g), verdict(g))
 		}
 		if r.Error != "" {
+			failed++
 			fmt.Fprintf(w, "| [%s](#%s) | **failed**: %s | | | no |\n", r.Scenario, r.Scenario, cell(r.Error))
 		}
 	}
-	fmt.Fprintf(w, "\n%d of %d goals are met.\n", met, all)
+	fmt.Fprintf(w, "\n%d of %d goals are met.", met, all)
+	if failed > 0 {
+		fmt.Fprintf(w, " Scenarios that failed: %d; goals that they did not measure in all rounds count as not met.", failed)
+	}
+	fmt.Fprintln(w)
 	capacity(w, results)
 	for _, r := range results {
 		section(w, r)

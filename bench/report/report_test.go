@@ -86,7 +86,7 @@ func TestWrite(t *testing.T) {
 	}
 	for _, want := range []string{
 		"- machine: small\n", "| [fanout](#fanout) | nothing lost | yes | yes | yes |", `a socket \| closed early`,
-		"| gateway | frames/s | 20 frames/s | 10 – 30 | 3 |", "1 of 1 goals", "![Fan-out](plots/fanout.svg)",
+		"| gateway | frames/s | 20 frames/s | 10 – 30 | 3 |", "1 of 1 goals are met. Scenarios that failed: 1;", "![Fan-out](plots/fanout.svg)",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is missing in\n%s", want, text)

@@ -2,6 +2,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,17 +94,32 @@ func (r *Result) Find(who, what string) *Figure {
 	return nil
 }
 
+// Complete reports whether a figure was measured in all rounds.
+func (r *Result) Complete(who, what string) bool {
+	f := r.Find(who, what)
+	return f != nil && len(f.Rounds) >= r.Rounds
+}
+
+// median is that of a figure for a goal, or why there is none. What a scenario that
+// failed measured in some of its rounds does not count.
+func (r *Result) median(who, what string) (value float64, missing string) {
+	f := r.Find(who, what)
+	switch {
+	case f == nil:
+		return 0, who + " was not measured"
+	case r.Error != "" && len(f.Rounds) < r.Rounds:
+		return 0, fmt.Sprintf("%s was measured in %d of %d rounds", who, len(f.Rounds), r.Rounds)
+	}
+	return f.Median(), ""
+}
+
 // Ratio states a goal as the median of one figure divided by that of another.
 func (r *Result) Ratio(what string, over, under [2]string, unit string, atLeast bool, want float64) {
-	g := Goal{What: what, Unit: unit, AtLeast: atLeast, Want: want}
-	a, b := r.Find(over[0], over[1]), r.Find(under[0], under[1])
-	switch {
-	case a == nil:
-		g.Missing = over[0] + " was not measured"
-	case b == nil:
-		g.Missing = under[0] + " was not measured"
-	default:
-		g.Have = a.Median() / b.Median()
+	a, missing := r.median(over[0], over[1])
+	b, missingUnder := r.median(under[0], under[1])
+	g := Goal{What: what, Unit: unit, AtLeast: atLeast, Want: want, Missing: cmp.Or(missing, missingUnder)}
+	if g.Missing == "" {
+		g.Have = a / b
 		if unit == "%" {
 			g.Have *= 100
 		}
@@ -114,11 +130,7 @@ func (r *Result) Ratio(what string, over, under [2]string, unit string, atLeast 
 // Value states a goal as the median of one figure.
 func (r *Result) Value(what, who, figure, unit string, atLeast bool, want float64) {
 	g := Goal{What: what, Unit: unit, AtLeast: atLeast, Want: want}
-	if f := r.Find(who, figure); f != nil {
-		g.Have = f.Median()
-	} else {
-		g.Missing = who + " was not measured"
-	}
+	g.Have, g.Missing = r.median(who, figure)
 	r.Goals = append(r.Goals, g)
 }
 

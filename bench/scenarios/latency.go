@@ -54,6 +54,10 @@ func latency(ctx context.Context, e *Env) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func latencyGoals(e *Env) {
 	for _, p := range []struct {
 		name string
 		want float64
@@ -61,7 +65,6 @@ func latency(ctx context.Context, e *Env) error {
 		e.Ratio(p.name+" against that of lone commits under the same load", [2]string{"gateway", "latency " + p.name},
 			[2]string{"lone commits", p.name}, "×", false, p.want)
 	}
-	return nil
 }
 
 func (e *Env) latencyOf(ctx context.Context, who string, g *peers.Gateway, count int, b burst) error {

@@ -61,12 +61,15 @@ func launch(ctx context.Context, e *Env) error {
 		}
 		e.Plots[0].Series = append(e.Plots[0].Series, report.Series{Name: "original", Points: points})
 	}
+	return nil
+}
+
+func launchGoals(e *Env) {
 	at := func(who string) [2]string { return [2]string{who, "runs/s, 8 in flight"} }
 	alone := func(who string) [2]string { return [2]string{who, "launch to run.completed, 1 in flight p50"} }
 	e.Ratio("runs a second at 8 in flight against the original", at("gateway"), at("original"), "×", true, 100)
 	e.Ratio("alone, p50 against the original's", alone("gateway"), alone("original"), "×", false, 0.1)
 	e.Value("dependent commits of one run, alone", "gateway", "commits of a run, alone", "commits", false, maxCommits)
-	return nil
 }
 
 // launchesOf measures one server; commits may be nil. Points are ordered by x.

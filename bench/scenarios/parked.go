@@ -76,7 +76,10 @@ func parked(ctx context.Context, e *Env) error {
 		}
 		e.Add("gateway", "memory above the empty gateway, after a restart", "MiB", (now-empty)/(1<<20))
 	}
+	return nil
+}
+
+func parkedGoals(e *Env) {
 	e.Value("memory above the empty gateway, after launching them", "gateway", "memory above the empty gateway, after launching them", "MiB", false, 64)
 	e.Value("memory above the empty gateway, after a restart", "gateway", "memory above the empty gateway, after a restart", "MiB", false, 64)
-	return nil
 }

@@ -32,10 +32,13 @@ func replay(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.replayPlot()
+	return nil
+}
+
+func replayGoals(e *Env) {
 	what := replayName(window)
 	e.Ratio("from the ring against the original", [2]string{"gateway, ring", what}, [2]string{"original", what}, "×", true, 20)
 	e.Ratio("from the store after a restart against the original", [2]string{"gateway, store", what}, [2]string{"original", what}, "×", true, 10)
-	return nil
 }
 
 const replayFormat = "frames/s of the last %d events"

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/smithersai/caddy-smithers/bench/client"
+	"github.com/smithersai/caddy-smithers/bench/report"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,7 +39,7 @@ func TestBurstsAreLongEnoughAndShortEnough(t *testing.T) {
 func TestScenariosHaveNamesOfTheirOwn(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range All() {
-		if s.Name == "" || s.Title == "" || s.run == nil || seen[s.Name] {
+		if s.Name == "" || s.Title == "" || s.run == nil || s.goals == nil || seen[s.Name] {
 			t.Errorf("scenario %+v", s)
 		}
 		seen[s.Name] = true
@@ -47,12 +48,53 @@ func TestScenariosHaveNamesOfTheirOwn(t *testing.T) {
 
 func TestFailureIsPartOfTheResult(t *testing.T) {
 	s := Scenario{"x", "X", func(_ context.Context, e *Env) error {
-		e.Add("gateway", "measured before", "ms", 1)
+		e.Add("gateway", "all rounds", "ms", 1)
+		e.Add("gateway", "all rounds", "ms", 1)
+		e.Add("gateway", "one round", "ms", 1)
 		return errors.New("boom")
+	}, func(e *Env) {
+		for _, what := range []string{"all rounds", "one round", "no round"} {
+			e.Value(what, "gateway", what, "ms", false, 1)
+		}
 	}}
-	r := s.Run(t.Context(), &Env{Rounds: 1})
-	if r.Error != "boom" || len(r.Figures) != 1 || r.Scenario != "x" {
-		t.Errorf("result %+v", r)
+	r := s.Run(t.Context(), &Env{Rounds: 2})
+	if r.Error != "boom" || len(r.Figures) != 2 || r.Scenario != "x" || len(r.Goals) != 3 {
+		t.Fatalf("result %+v", r)
+	}
+	for i, want := range []bool{true, false, false} {
+		if g := r.Goals[i]; g.Met() != want || (g.Missing == "") != want {
+			t.Errorf("goal %+v", g)
+		}
+	}
+}
+
+// A scenario that fails at once still has all goals, none of which is met.
+func TestGoalsAreStatedWithoutFigures(t *testing.T) {
+	for _, s := range All() {
+		for _, size := range []Size{Full, Quick, Tiny} {
+			failing := s
+			failing.run = func(context.Context, *Env) error { return errors.New("boom") }
+			r := failing.Run(t.Context(), &Env{Rounds: 2, Size: size})
+			if len(r.Goals) == 0 {
+				t.Errorf("%s, size %d, has no goals", s.Name, size)
+			}
+			for _, g := range r.Goals {
+				if g.Met() {
+					t.Errorf("%s, size %d: met without a figure: %+v", s.Name, size, g)
+				}
+			}
+		}
+	}
+}
+
+func TestRoundsOfTheOriginalAreTold(t *testing.T) {
+	e := &Env{Rounds: 2, Result: &report.Result{Rounds: 2}}
+	for _, who := range []string{"gateway", "gateway", "original"} {
+		e.Add(who, connectsName(fewAtOnce), "connects/s", 1)
+	}
+	connectsGoals(e)
+	if what := e.Goals[0].What; !strings.Contains(what, "in 1 of 2 rounds") {
+		t.Errorf("goal %q", what)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // sockets measures what an idle socket holds in memory.
 func sockets(ctx context.Context, e *Env) error {
-	most := e.Pick(10_000, 2_000, 100)
+	most := e.mostSockets()
 	steps := []int{most}
 	if e.Size == Full {
 		steps = []int{1_000, 3_000, most}
@@ -32,11 +32,17 @@ func sockets(ctx context.Context, e *Env) error {
 		p.Series = append(p.Series, report.Series{Name: kind, Points: e.points("gateway", "memory of %d "+kind)})
 	}
 	e.Plots = []report.Plot{p}
+	return nil
+}
+
+func (e *Env) mostSockets() int { return e.Pick(10_000, 2_000, 100) }
+
+func socketsGoals(e *Env) {
+	most := e.mostSockets()
 	e.Value(fmt.Sprintf("memory of an idle socket, of %s", report.Number(float64(most))), "gateway", fmt.Sprintf("memory of one of %d sockets", most), "KiB", false, 16)
 	if e.Size == Full {
 		e.Value("memory of an idle socket, of 1,000", "gateway", "memory of one of 1000 sockets", "KiB", false, 16)
 	}
-	return nil
 }
 
 func (e *Env) socketsRound(ctx context.Context, steps []int) error {

@@ -162,7 +162,11 @@ func tell(r *report.Result) {
 		if !g.Met() {
 			met = "not met"
 		}
-		fmt.Printf("   %-8s %s: %s %s (goal %s)%s\n", met, g.What, report.Number(g.Have), g.Unit, report.Number(g.Want), g.Missing)
+		have := report.Number(g.Have) + " " + g.Unit
+		if g.Missing != "" {
+			have = g.Missing
+		}
+		fmt.Printf("   %-8s %s: %s (goal %s)\n", met, g.What, have, report.Number(g.Want))
 	}
 	if r.Error != "" {
 		fmt.Printf("   FAILED: %s\n", r.Error)
