@@ -86,6 +86,54 @@ func TestUpstreamRunsAreForwarded(t *testing.T) {
 		"A run of Smithers can be compared with another run of Smithers only")
 }
 
+// Who has done what to a run of the upstream is in the audit table here; the upstream may
+// know this gateway only.
+func TestUpstreamCallsAreAudited(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, func(s *Settings) { s.UpstreamToken = "secret" })
+	id := h.launch("theirs", obj{})
+	fake.Event(id, "RunStarted")
+	for _, c := range []struct {
+		method, action string
+		params         obj
+		detail         string
+	}{
+		{"submitApproval", "decide", obj{"nodeId": "gate", "iteration": 2, "decision": obj{"approved": true}},
+			`{"upstream":true,"outcome":"ok","nodeId":"gate","iteration":2,"approved":true}`},
+		{"submitSignal", "signal", obj{"signalName": "go", "correlationId": "1"}, `{"upstream":true,"outcome":"ok","signalName":"go","correlationId":"1"}`},
+		{"retryTask", "retry", obj{"nodeId": "n"}, `{"upstream":true,"outcome":"ok","nodeId":"n","iteration":0}`},
+		{"rewindRun", "rewind", obj{"frameNo": 3, "confirm": true}, `{"upstream":true,"outcome":"ok","frameNo":3}`},
+		{"pauseRun", "pause", obj{}, `{"upstream":true,"outcome":"ok"}`},
+		{"resumeRun", "resume", obj{}, `{"upstream":true,"outcome":"ok"}`},
+		{"cancelRun", "cancel", obj{}, `{"upstream":true,"outcome":"ok"}`},
+		{"hijackRun", "hijack", obj{}, `{"upstream":true,"outcome":"ok"}`},
+	} {
+		c.params["runId"] = id
+		h.call(c.method, c.params, nil)
+		entries := h.audit(c.action)
+		require.Len(t, entries, 1, c.method)
+		require.Equal(t, "alice", entries[0].Actor, c.method)
+		require.Equal(t, id, entries[0].RunID, c.method)
+		require.NotEmpty(t, entries[0].TokenID, c.method)
+		require.NotEmpty(t, entries[0].Remote, c.method)
+		require.JSONEq(t, c.detail, string(entries[0].Detail), c.method)
+	}
+
+	fake.OnCall(func(upstreamtest.Call) (any, string) { return nil, "RUN_NOT_ACTIVE" })
+	status, _ := h.rpc("op", "pauseRun", obj{"runId": id})
+	require.NotEqual(t, 200, status)
+	require.Len(t, h.audit("pause"), 1, "nothing has happened")
+	status, _ = h.rpc("op", "rewindRun", obj{"runId": id, "frameNo": 1, "confirm": true})
+	require.NotEqual(t, 200, status)
+	require.Contains(t, string(h.audit("rewind")[0].Detail), `"outcome":"RUN_NOT_ACTIVE"`, "each try of a rewind is kept")
+
+	fake.Fail(upstreamtest.Faults{Cut: true})
+	status, _ = h.rpc("op", "cancelRun", obj{"runId": id})
+	require.Equal(t, 503, status)
+	require.Len(t, h.audit("cancel"), 2)
+	require.Contains(t, string(h.audit("cancel")[0].Detail), `"outcome":"UNAVAILABLE"`, "it may have happened")
+}
+
 // Lists show both sides, in order and within their limits.
 func TestUpstreamListsAreMerged(t *testing.T) {
 	fake := upstreamtest.New(t, "theirs", "sys-theirs")

@@ -110,6 +110,7 @@ func (r *Router) forwardRun(ctx context.Context, c *Call, m wire.Method, p param
 	}
 	if up.OneIdentity() {
 		if err := r.guard(ctx, c, m, p, id); err != nil {
+			r.noteForwarded(ctx, c, m, p, id, nil, err)
 			return nil, err
 		}
 	}
@@ -121,6 +122,7 @@ func (r *Router) forwardRun(ctx context.Context, c *Call, m wire.Method, p param
 		err = endedBefore(payload)
 	}
 	r.counted(m, p, err)
+	r.noteForwarded(ctx, c, m, p, id, payload, err)
 	if m.Name == wire.MethodGetRun && notFoundCode(err) {
 		return r.getRun(ctx, c, p) // launched a moment ago: our copy is all there is (Q25)
 	}
@@ -144,11 +146,7 @@ func endedBefore(payload json.RawMessage) error {
 func (r *Router) counted(m wire.Method, p params, err error) {
 	switch {
 	case m.Name == wire.MethodSubmitApproval && r.deps.Counters.Decided != nil:
-		approved, ok := p.boolean("approved")
-		if !ok {
-			approved, _ = p.object("decision").boolean("approved")
-		}
-		r.deps.Counters.Decided(outcome(err, approved))
+		r.deps.Counters.Decided(outcome(err, approves(p)))
 	case m.Name == wire.MethodSubmitSignal && r.deps.Counters.Signalled != nil:
 		if err != nil {
 			r.deps.Counters.Signalled("rejected")

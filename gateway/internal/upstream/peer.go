@@ -211,6 +211,10 @@ func isOpen(err error) bool {
 	return errors.As(err, &d) && !d.unsent || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// MayHaveHappened reports whether what a call asked for may have happened although it
+// answered err.
+func MayHaveHappened(err error) bool { return isOpen(err) }
+
 // settle turns a decoded answer into what callers see.
 func (p *peer) settle(answer *reply, payload json.RawMessage, refusal *wire.Error, err error) (json.RawMessage, error) {
 	switch {
