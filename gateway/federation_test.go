@@ -48,6 +48,28 @@ func TestUpstreamGauge(t *testing.T) {
 	eventually(t, "an upstream that is down", up("0"))
 }
 
+// An upstream that does not let the gateway in is seen by who looks after the gateway,
+// until it does.
+func TestUpstreamRefusesTheToken(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	fake.Fail(upstreamtest.Faults{Status: 401, Garbage: `{"type":"res","id":"x","ok":false,"apiVersion":"v1",` +
+		`"error":{"version":"v1","code":"UNAUTHORIZED","message":"no such token"}}`})
+	h := startFront(t, fake, func(s *Settings) { s.UpstreamToken = "wrong" })
+	report := h.gateway.Health()
+	require.Equal(t, "degraded", report.Status)
+	require.Equal(t, []string{"workflows: the upstream refuses this gateway, see upstream and its token"}, report.Degraded)
+	require.Equal(t, "refused", report.Upstreams[0].State)
+	require.NoError(t, h.gateway.Ready(), "everything else works")
+	_, metrics := h.do("GET", "/metrics", "watcher", "")
+	require.Contains(t, string(metrics), `smithers_upstream_up{source="`+fake.URL()+`"} 0`)
+	fake.Fail(upstreamtest.Faults{})
+	eventually(t, "the gateway to be let in", func() bool { return h.gateway.Health().Status == "ok" })
+	require.Equal(t, "ready", h.gateway.Health().Upstreams[0].State)
+	fake.Stop()
+	eventually(t, "the loss", func() bool { return h.gateway.Health().Status == "degraded" })
+	require.Equal(t, []string{"workflows: the upstream does not answer"}, h.gateway.Health().Degraded)
+}
+
 // Every method about a run of the upstream is forwarded, with the caller's identity, and
 // only after its scope was checked here.
 func TestUpstreamRunsAreForwarded(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 )
 
@@ -147,6 +148,14 @@ func (r *running) degraded() []string {
 	}
 	if s := r.smithersHealth(r.workflows.Load()); s != nil && s.State != source.Ready.String() {
 		reasons = append(reasons, "workflows: the Smithers process is "+s.State)
+	}
+	if remote, ok := r.federation.Source().(*upstream.Remote); ok {
+		switch {
+		case remote.Status().State != source.Ready:
+			reasons = append(reasons, "workflows: the upstream does not answer")
+		case r.federation.Refused(remote):
+			reasons = append(reasons, "workflows: the upstream refuses this gateway, see upstream and its token")
+		}
 	}
 	if n := r.vms().Abandoned; n > 0 {
 		reasons = append(reasons, fmt.Sprintf("workflows: %d could not be stopped and still use the processor", n))

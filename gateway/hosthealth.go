@@ -32,7 +32,7 @@ func (r *running) smithersHealth(w *workflows) *HealthSmithers {
 // HealthUpstream tells how far this gateway is behind a Smithers that executes runs.
 type HealthUpstream struct {
 	Source       string `json:"source"` // host-N, a process of the module, or upstream
-	State        string `json:"state"`  // starting, ready, down or stopped
+	State        string `json:"state"`  // starting, ready, refused (it does not let this gateway in), down or stopped
 	RunsBehind   int    `json:"runsBehind"`
 	EventsBehind int    `json:"eventsBehind"`
 	// SecondsSinceContact is -1 when there was none.
@@ -47,6 +47,9 @@ func (r *running) upstreamHealth() (all []HealthUpstream) {
 			SecondsSinceContact: -1, id: l.Source.ID()}
 		if _, elsewhere := l.Source.(*upstream.Remote); elsewhere {
 			h.Source = "upstream" // health is public, its address may not be
+			if l.Source.Status().State == source.Ready && r.federation.Refused(l.Source) {
+				h.State = "refused"
+			}
 		}
 		if !l.Contact.IsZero() {
 			h.SecondsSinceContact = max(0, time.Since(l.Contact).Seconds())
@@ -81,7 +84,7 @@ func newProcessGauges(g *Gateway) prometheus.Collector {
 	}
 	return &processGauges{
 		gateway: g,
-		up:      describe("up", "1 while the Smithers process, or the upstream elsewhere, is ready."),
+		up:      describe("up", "1 while the Smithers process, or the upstream elsewhere, is ready and lets this gateway in."),
 		restarts: describe("restarts_total",
 			"Times that the Smithers process was started again after it had ended."),
 		memory:  describe("memory_bytes", "Resident memory of the Smithers process."),
@@ -113,7 +116,7 @@ func (c *processGauges) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(s.RSS), p.ID())
 	}
 	if remote, ok := run.federation.Source().(*upstream.Remote); ok {
-		metrics <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, truth(remote.Status().State == source.Ready), remote.ID())
+		metrics <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, truth(remote.Status().State == source.Ready && !run.federation.Refused(remote)), remote.ID())
 	}
 	for _, u := range run.upstreamHealth() {
 		metrics <- prometheus.MustNewConstMetric(c.runs, prometheus.GaugeValue, float64(u.RunsBehind), u.id)

@@ -132,6 +132,9 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 		}
 		if err != nil && !isDown(err) {
 			p.close()
+			if notLetIn(err) != nil {
+				return fmt.Errorf("upstream %s: %s: %w", s.ID(), p.remedy(), err)
+			}
 			return err
 		}
 	}

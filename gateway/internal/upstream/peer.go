@@ -34,8 +34,9 @@ const (
 type peer struct {
 	source  source.Source
 	client  *http.Client
-	maxPage int          // bytes
-	heard   atomic.Int64 // when it last gave a sign of life, epoch ms; 0: never
+	maxPage int                    // bytes
+	heard   atomic.Int64           // when it last gave a sign of life, epoch ms; 0: never
+	locked  atomic.Pointer[string] // the method by which it does not let this gateway in; nil: it does
 }
 
 func newPeer(s source.Source, maxPage int) *peer {

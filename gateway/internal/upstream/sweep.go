@@ -97,6 +97,7 @@ func (f *Federation) discover(ctx context.Context, p *peer, reach bool) error {
 	for offset := 0; offset < history; offset += size {
 		data, err := p.call(ctx, source.System, wire.MethodListRuns, mustJSON(map[string]any{"filter": map[string]any{
 			"limit": size, "offset": offset, "includeSystem": true}}))
+		f.judge(p, wire.MethodListRuns, err)
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,9 @@ func (f *Federation) follow(ctx context.Context, a *attached) {
 	defer work.Wait()
 	connected := make(chan struct{}, 1)
 	work.Go(func() { f.sweep(ctx, a, connected) })
+	if elsewhere, ok := a.source.(*Remote); ok {
+		work.Go(func() { f.watchElsewhere(ctx, elsewhere) })
+	}
 	if from, ok := a.source.(source.Feeder); ok {
 		work.Go(func() {
 			f.keep(ctx, a, "feed", func() error { return f.takeFeed(ctx, a, from, connected) })

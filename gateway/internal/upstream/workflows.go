@@ -24,6 +24,7 @@ const maxWorkflows = 10_000
 // readWorkflows asks a source for its workflows.
 func (f *Federation) readWorkflows(ctx context.Context, p *peer) (map[string]*workflow, error) {
 	data, err := p.call(ctx, source.System, wire.MethodListWorkflows, json.RawMessage(`{"filter":{"includeSystem":true}}`))
+	f.judge(p, wire.MethodListWorkflows, err)
 	if err != nil {
 		return nil, err
 	}
