@@ -68,6 +68,7 @@ type Federation struct {
 	refused   sync.Map     // run id → time.Time: launches refused for a reason that may pass
 	pending   sync.Map     // run id → struct{}: launches under way
 	merged    atomic.Int64 // events, for health
+	complete  atomic.Bool  // the last look at the runs of the source came to its end
 	left      atomic.Bool  // there may be runs of an upstream
 }
 
@@ -137,6 +138,9 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 			}
 			return err
 		}
+		if err != nil && notLetIn(err) == nil {
+			f.logger.Warn("the workflows of Smithers cannot be read yet; they are offered when they can", zap.String("source", s.ID()), zap.Error(err))
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -166,6 +170,7 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 	life, stop := context.WithCancel(f.ctx)
 	a := &attached{peer: p, stop: stop, done: make(chan struct{})}
 	f.current = a
+	f.complete.Store(false)
 	f.left.Store(true) // from now on it may leave runs behind
 	f.work.Go(func() {
 		defer close(a.done)

@@ -62,8 +62,6 @@ func (f *Federation) sweep(ctx context.Context, a *attached, connected <-chan st
 }
 
 func (f *Federation) sweepOnce(ctx context.Context, a *attached, reach, working bool) error {
-	ctx, cancel := context.WithTimeout(ctx, readLimit)
-	defer cancel()
 	if !f.isCurrent(a) {
 		return nil // both read one database: the current one is swept
 	}
@@ -88,42 +86,60 @@ func (f *Federation) isCurrent(a *attached) bool {
 }
 
 // discover takes over runs that are not known and has those read that are elsewhere
-// than their copies. With reach it goes back until it meets only known ones.
+// than their copies. It goes back until it meets only known ones, and as far as it can
+// while a look that went further than a page has not come to its end: those that such a
+// look has left out are older than some that are known.
 func (f *Federation) discover(ctx context.Context, p *peer, reach bool) error {
+	gaps := !f.complete.Load()
 	size := listed
-	if reach {
+	if reach || gaps {
 		size = 5 * listed
 	}
 	for offset := 0; offset < history; offset += size {
-		data, err := p.call(ctx, source.System, wire.MethodListRuns, mustJSON(map[string]any{"filter": map[string]any{
-			"limit": size, "offset": offset, "includeSystem": true}}))
-		f.judge(p, wire.MethodListRuns, err)
+		more, err := f.discoverPage(ctx, p, offset, size, gaps)
 		if err != nil {
 			return err
 		}
-		rows, err := decodeRows(data)
-		if err != nil {
-			return err
-		}
-		unknown, err := f.compare(ctx, rows)
-		if err != nil {
-			return err
-		}
-		if len(unknown) > 0 {
-			if _, err := f.insert(ctx, unknown, f.triggers(ctx, p, unknown)); err != nil {
-				return err
-			}
-			for _, h := range unknown {
-				if !wire.RunTerminal(h.Status) || h.CreatedAtMs >= f.since {
-					f.Wake(h.RunID) // the log of an old run is read when somebody asks for it
-				}
-			}
-		}
-		if !reach || len(rows) < size || len(unknown) == 0 {
-			return nil
+		if !more {
+			break
 		}
 	}
+	f.complete.Store(true)
 	return nil
+}
+
+// discoverPage looks at one page of runs, newest first. more: older ones may be unknown.
+func (f *Federation) discoverPage(ctx context.Context, p *peer, offset, size int, gaps bool) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	data, err := p.call(ctx, source.System, wire.MethodListRuns, mustJSON(map[string]any{"filter": map[string]any{
+		"limit": size, "offset": offset, "includeSystem": true}}))
+	f.judge(p, wire.MethodListRuns, err)
+	if err != nil {
+		return false, err
+	}
+	rows, err := decodeRows(data)
+	if err != nil {
+		return false, err
+	}
+	unknown, err := f.compare(ctx, rows)
+	if err != nil {
+		return false, err
+	}
+	if more = len(rows) >= size && (gaps || len(unknown) > 0); more {
+		f.complete.Store(false) // before these are known, which would hide the older ones
+	}
+	if len(unknown) > 0 {
+		if _, err := f.insert(ctx, unknown, f.triggers(ctx, p, unknown)); err != nil {
+			return false, err
+		}
+	}
+	for _, h := range unknown {
+		if !wire.RunTerminal(h.Status) || h.CreatedAtMs >= f.since {
+			f.Wake(h.RunID) // the log of an old run is read when somebody asks for it
+		}
+	}
+	return more, nil
 }
 
 // compare wakes the runs whose status has changed and returns those that are not here.
@@ -180,7 +196,10 @@ func (f *Federation) rotate(ctx context.Context, after string) (string, error) {
 	}
 	for _, u := range open {
 		if !u.Seen && len(u.Launch) > 0 {
-			if err := f.relaunch(ctx, u); err != nil {
+			once, cancel := context.WithTimeout(ctx, readLimit)
+			err := f.relaunch(once, u)
+			cancel()
+			if err != nil {
 				return after, err
 			}
 		}

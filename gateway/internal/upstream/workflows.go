@@ -21,8 +21,11 @@ type workflow = wire.WorkflowRow
 // maxWorkflows bounds how many are taken over.
 const maxWorkflows = 10_000
 
-// readWorkflows asks a source for its workflows.
+// readWorkflows asks a source for its workflows, for at most listLimit: a start or a
+// reload may wait for them.
 func (f *Federation) readWorkflows(ctx context.Context, p *peer) (map[string]*workflow, error) {
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
 	data, err := p.call(ctx, source.System, wire.MethodListWorkflows, json.RawMessage(`{"filter":{"includeSystem":true}}`))
 	f.judge(p, wire.MethodListWorkflows, err)
 	if err != nil {
@@ -121,6 +124,7 @@ func (f *Federation) Has(ctx context.Context, key string) (bool, error) {
 const (
 	refreshPause = time.Second
 	refreshLimit = 5 * time.Second
+	listLimit    = 10 * time.Second
 )
 
 func (f *Federation) workflow(key string) *workflow {

@@ -1,0 +1,143 @@
+package upstream
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
+	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/upstreamtest"
+)
+
+func copies(t *testing.T, f *Federation) int {
+	t.Helper()
+	var runs []*store.Run
+	require.NoError(t, f.store.View(t.Context(), func(v *store.View) (err error) {
+		runs, err = v.Runs(store.RunFilter{IncludeSystem: true, Limit: 2 * history})
+		return err
+	}))
+	return len(runs)
+}
+
+func parked(i int) *upstreamtest.Run {
+	return &upstreamtest.Run{ID: fmt.Sprintf("r%04d", i), Workflow: "deploy", Status: "waiting-approval", CreatedAtMs: int64(1000 + i)}
+}
+
+// A look at the history that was cut after its first page is taken up again, although the
+// newest runs are known then; whether this gateway has seen it cut or was started anew.
+func TestHistoryThatWasCutIsCompleted(t *testing.T) {
+	const all = 12 * listed
+	for name, again := range map[string]func(f *Federation) *Federation{
+		"the connection was cut": func(f *Federation) *Federation { f.complete.Store(false); return f }, // as a page before has left it
+		"the gateway was ended":  func(f *Federation) *Federation { f.Close(); return New(Options{Store: f.store}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+				synctest.Wait()
+				m.Fail(upstreamtest.Faults{Silent: true, Cut: true})
+				var rows []*hostRow
+				for i := range all {
+					m.Put(parked(i))
+					if i >= all-5*listed { // the first page
+						rows = append(rows, &hostRow{RunID: parked(i).ID, WorkflowKey: "deploy", WorkflowName: "deploy",
+							Status: "waiting-approval", CreatedAtMs: int64(1000 + i), ConfigJSON: "{}"})
+					}
+				}
+				_, err := f.insert(t.Context(), rows, nil)
+				require.NoError(t, err)
+				m.Fail(upstreamtest.Faults{Silent: true})
+				next := again(f)
+				if next != f {
+					defer next.Close()
+					require.NoError(t, next.Use(t.Context(), m, nil))
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				require.Equal(t, all, copies(t, f))
+			})
+		})
+	}
+}
+
+// The first page of a look is not stored as if there were nothing below it.
+func TestPageThatFailsLeavesAMark(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		time.Sleep(defaultSweep)
+		synctest.Wait()
+		require.True(t, f.complete.Load())
+		m.Fail(upstreamtest.Faults{Silent: true})
+		for i := range 2 * listed {
+			m.Put(parked(i))
+		}
+		p, err := f.peerNow()
+		require.NoError(t, err)
+		more, err := f.discoverPage(t.Context(), p, 0, listed, false)
+		require.NoError(t, err)
+		require.True(t, more)
+		require.Equal(t, listed, copies(t, f))
+		require.False(t, f.complete.Load())
+	})
+}
+
+// More runs than a sweep looks at, begun between two of them, are all found.
+func TestBurstOfRunsIsFound(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		time.Sleep(defaultSweep)
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Silent: true})
+		for i := range 4 * listed {
+			m.Put(parked(i))
+		}
+		time.Sleep(2 * defaultSweep)
+		synctest.Wait()
+		require.Equal(t, 4*listed, copies(t, f))
+		asked := len(m.Calls("listRuns"))
+		time.Sleep(10 * defaultSweep)
+		synctest.Wait()
+		require.InDelta(t, 10, len(m.Calls("listRuns"))-asked, 1, "a page each time when nothing is new")
+	})
+}
+
+// A Smithers that takes a launch again and does not answer holds a sweep for as long as
+// any read.
+func TestRelaunchIsBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Forget: true})
+		_, err := f.Launch(t.Context(), Launch{Workflow: "deploy", RunID: "lost"})
+		require.NoError(t, err)
+		m.Fail(upstreamtest.Faults{Delay: 1000 * time.Hour})
+		time.Sleep(launchWait)
+		began := time.Now()
+		_, err = f.rotate(t.Context(), "")
+		require.True(t, isDown(err), err)
+		require.Equal(t, readLimit, time.Since(began))
+		m.Fail(upstreamtest.Faults{})
+		time.Sleep(2*readLimit + defaultSweep)
+		synctest.Wait()
+		require.Len(t, m.Calls("launchRun"), 2, "it is launched again")
+	})
+}
+
+// A source that answers its health only does not hold a start or a reload.
+func TestUseIsBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Delay: 1000 * time.Hour})
+		began := time.Now()
+		require.NoError(t, f.Use(t.Context(), again{m}, nil))
+		require.Equal(t, listLimit, time.Since(began))
+		require.Nil(t, f.workflow("deploy"))
+		m.Fail(upstreamtest.Faults{})
+		time.Sleep(2 * readLimit)
+		synctest.Wait()
+		require.NotNil(t, f.workflow("deploy"))
+	})
+}
+
+// again is another source with the same answers.
+type again struct{ source.Source }
