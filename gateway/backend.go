@@ -31,12 +31,8 @@ func (b backend) WindowStart(ctx context.Context, runID string, window int) (seq
 	return seq, err
 }
 
-func (b backend) After(ctx context.Context, runID string, after int64, limit int) (events []*store.Event, err error) {
-	err = b.store.View(ctx, func(v *store.View) error {
-		events, err = v.EventsAfterSeq(runID, after, limit)
-		return err
-	})
-	return events, err
+func (b backend) After(ctx context.Context, runID string, after int64, limit int) ([]*store.Event, error) {
+	return b.store.EventsAfterSeq(ctx, runID, after, limit)
 }
 
 var _ eventlog.Backend = backend{}

@@ -196,7 +196,7 @@ func TestFiresExactlyAndAnnounces(t *testing.T) {
 	require.NoError(t, w.store.View(t.Context(), func(v *store.View) error {
 		runs, err := v.Runs(store.RunFilter{Limit: 1})
 		require.NoError(t, err)
-		events, err := v.EventsAfterSeq(runs[0].RunID, 0, 1)
+		events, err := w.store.EventsAfterSeq(t.Context(), runs[0].RunID, 0, 1)
 		require.NoError(t, err)
 		require.Equal(t, wire.EventCronTriggered, events[0].Name)
 		require.EqualValues(t, 1, events[0].Seq)

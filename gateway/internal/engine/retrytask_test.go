@@ -99,14 +99,12 @@ func TestRetryRunsWhatCameAfterAgain(t *testing.T) {
 	require.Len(t, audited, 1)
 	require.Equal(t, "u", audited[0].Actor)
 	seqs := map[int64]bool{}
-	require.NoError(t, h.st.View(bg, func(v *store.View) error {
-		events, err := v.EventsAfterSeq("r", 0, 1000)
-		for _, ev := range events {
-			require.False(t, seqs[ev.Seq])
-			seqs[ev.Seq] = true
-		}
-		return err
-	}))
+	events, err := h.st.EventsAfterSeq(bg, "r", 0, 1000)
+	require.NoError(t, err)
+	for _, ev := range events {
+		require.False(t, seqs[ev.Seq])
+		seqs[ev.Seq] = true
+	}
 }
 
 func TestRetryKeepsDependents(t *testing.T) {

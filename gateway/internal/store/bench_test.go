@@ -63,37 +63,6 @@ func benchUnits(b *testing.B, perUnit int) {
 	b.ReportMetric(float64(n*perUnit)/b.Elapsed().Seconds(), "rows/s")
 }
 
-// BenchmarkEventsAfterSeq reads a long history in chunks, as streams catch up.
-func BenchmarkEventsAfterSeq(b *testing.B) {
-	s := open(b)
-	withRun(b, s, "r")
-	const total = 50_000
-	for range total / 1000 {
-		update(b, s, func(tx *Tx) error {
-			for i := range 1000 {
-				if err := tx.Append("r", pushed(i)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	ctx := context.Background()
-	rows := 0
-	for b.Loop() {
-		for after := int64(0); after < total; {
-			var got []*Event
-			require.NoError(b, s.View(ctx, func(v *View) (err error) {
-				got, err = v.EventsAfterSeq("r", after, 1000)
-				return err
-			}))
-			after = got[len(got)-1].Seq
-			rows += len(got)
-		}
-	}
-	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
-}
-
 // BenchmarkUnit is what `make bench-spikes` sets beside Postgres: units of a journal row
 // and two events of about 170 bytes, one after the other and 64 at a time.
 func BenchmarkUnit(b *testing.B) {

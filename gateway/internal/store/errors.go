@@ -69,6 +69,10 @@ func code(err error) int {
 	if errors.As(err, &e) {
 		return e.Code() & 0xff
 	}
+	var raw *rawError
+	if errors.As(err, &raw) {
+		return raw.code & 0xff
+	}
 	return 0
 }
 

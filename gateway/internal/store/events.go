@@ -56,52 +56,17 @@ func (v *View) eventRun(runID string) (e eventRun, err error) {
 	return e, err
 }
 
-// events collects rows of eventColumns.
+// events collects rows of eventColumns. One allocation serves many of them.
 func (v *View) events(runID string, system bool, limit int, query string, args ...any) ([]*Event, error) {
-	return v.collect(limit, query, args, func(r row) Event {
-		return Event{
+	var chunk eventChunk
+	err := v.c.each(query, args, func(r row) error {
+		*chunk.next(limit) = Event{
 			RunID: runID, System: system, LogSeq: r.num(0), Seq: r.num(1), StateVersion: r.num(2),
 			Type: r.str(3), Name: r.str(4), Payload: r.json(5), Detail: r.json(6), AtMs: r.num(7),
 		}
-	})
-}
-
-// collect gathers events. One allocation serves many of them.
-func (v *View) collect(limit int, query string, args []any, scan func(row) Event) ([]*Event, error) {
-	var out []*Event
-	var block []Event
-	err := v.c.each(query, args, func(r row) error {
-		if len(block) == cap(block) {
-			block = make([]Event, 0, min(max(2*cap(block), 16), 512))
-		}
-		block = append(block, scan(r))
-		if out == nil {
-			out = make([]*Event, 0, min(limit, 1024))
-		}
-		out = append(out, &block[len(block)-1])
 		return nil
 	})
-	return out, err
-}
-
-// The seq index finds where to begin; from there the table itself is read in
-// order, which is faster than going through the index for each row.
-const sqlEventsAfter = `SELECT seq, state_version, name, payload FROM gateway_events
-	WHERE rid = ?1 AND log_seq >= (SELECT log_seq FROM gateway_events
-		WHERE rid = ?1 AND seq IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT 1)
-	AND seq IS NOT NULL ORDER BY log_seq LIMIT ?3`
-
-// EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in
-// order, without LogSeq, Type, Detail and AtMs, which cost nearly half of the reading and
-// which no stream tells. ErrNotFound if there is no such run.
-func (v *View) EventsAfterSeq(runID string, afterSeq int64, limit int) ([]*Event, error) {
-	e, err := v.eventRun(runID)
-	if err != nil {
-		return nil, err
-	}
-	return v.collect(limit, sqlEventsAfter, []any{e.rid, afterSeq, limit}, func(r row) Event {
-		return Event{RunID: runID, System: e.system, Seq: r.num(0), StateVersion: r.num(1), Name: r.str(2), Payload: r.json(3)}
-	})
+	return chunk.events, err
 }
 
 // EventsLog returns at most limit events of the whole log with a LogSeq above

@@ -62,13 +62,15 @@ func create(path string) {
 	}
 }
 
-// setup sets what every connection needs.
+// connPragmas set what every connection needs.
+var connPragmas = fmt.Sprintf(`
+	PRAGMA busy_timeout = %d;
+	PRAGMA temp_store = MEMORY;
+	PRAGMA foreign_keys = ON;
+	PRAGMA trusted_schema = OFF;`, busyTimeout.Milliseconds())
+
 func setup(c *conn) error {
-	return c.script(fmt.Sprintf(`
-		PRAGMA busy_timeout = %d;
-		PRAGMA temp_store = MEMORY;
-		PRAGMA foreign_keys = ON;
-		PRAGMA trusted_schema = OFF;`, busyTimeout.Milliseconds()))
+	return c.script(connPragmas)
 }
 
 func writerPragmas(c *conn, durability string) error {

@@ -205,7 +205,7 @@ func checkRaised(t *testing.T, s *Store, action string, events int64) {
 		start, err = v.WindowStart("r", 2)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, start)
-		got, err := v.EventsAfterSeq("r", 1, 10)
+		got, err := s.EventsAfterSeq(t.Context(), "r", 1, 10)
 		require.NoError(t, err)
 		require.Len(t, got, 1)
 	})

@@ -101,7 +101,7 @@ func TestSequencesProperty(t *testing.T) {
 		view(t, s, func(v *View) {
 			for _, id := range runs {
 				checkLog(t, v, id)
-				events, err := v.EventsAfterSeq(id, 0, 1<<20)
+				events, err := s.EventsAfterSeq(t.Context(), id, 0, 1<<20)
 				require.NoError(t, err)
 				require.Len(t, events, len(published[id]))
 				for i, ev := range events {
@@ -153,21 +153,21 @@ func TestEventReads(t *testing.T) {
 			first, last int64
 			n           int
 		}{{0, 100, 1, 10, 10}, {0, 3, 1, 3, 3}, {4, 3, 5, 7, 3}, {9, 5, 10, 10, 1}, {10, 5, 0, 0, 0}, {99, 5, 0, 0, 0}} {
-			got, err := v.EventsAfterSeq("r", c.after, c.limit)
+			got, err := s.EventsAfterSeq(t.Context(), "r", c.after, c.limit)
 			require.NoError(t, err)
 			require.Len(t, got, c.n)
 			if c.n > 0 {
 				require.Equal(t, []int64{c.first, c.last}, []int64{got[0].Seq, got[c.n-1].Seq})
 			}
 		}
-		one, err := v.EventsAfterSeq("r", 0, 1)
+		one, err := s.EventsAfterSeq(t.Context(), "r", 0, 1)
 		require.NoError(t, err)
 		want := pushed(1)
 		require.Equal(t, &Event{RunID: "r", Seq: 1, StateVersion: 2, Name: want.Name, Payload: want.Payload}, one[0])
 		log, err := v.EventsLog("r", 3, 4)
 		require.NoError(t, err)
 		require.Equal(t, []int64{4, 7}, []int64{log[0].LogSeq, log[3].LogSeq})
-		sys, err := v.EventsAfterSeq("sys", 0, 5)
+		sys, err := s.EventsAfterSeq(t.Context(), "sys", 0, 5)
 		require.NoError(t, err)
 		require.True(t, sys[0].System)
 
@@ -180,7 +180,7 @@ func TestEventReads(t *testing.T) {
 			require.Equal(t, want, got, "window %d", window)
 		}
 		for _, err := range []error{
-			second(v.EventsAfterSeq("none", 0, 1)), second(v.EventsLog("none", 0, 1)),
+			second(s.EventsAfterSeq(t.Context(), "none", 0, 1)), second(v.EventsLog("none", 0, 1)),
 			second(v.EventBounds("none")), second(v.WindowStart("none", 1)),
 		} {
 			require.ErrorIs(t, err, ErrNotFound)

@@ -64,6 +64,7 @@ type Store struct {
 	writer  *conn // the committer's alone
 	readers readers
 	pool    []*conn // all of readers, for Close
+	replays replays
 
 	queue       *queue
 	counters    *counters // the committer's alone
@@ -182,6 +183,7 @@ func (s *Store) openConns() (err error) {
 	s.version.Store(version)
 	s.counters = newCounters(version)
 	s.runs = newRunCache()
+	s.replays.init(s.opts.Readers)
 	s.readers.free = make(chan struct{}, s.opts.Readers)
 	for range s.opts.Readers {
 		c, err := openReader(s.path)
@@ -260,7 +262,7 @@ func (s *Store) Close() error {
 // closeFiles closes connections, the writer last so that it is the one to
 // checkpoint, and then the lock.
 func (s *Store) closeFiles() error {
-	var errs []error
+	errs := []error{s.replays.close()}
 	for _, c := range s.pool {
 		errs = append(errs, c.Close())
 	}

@@ -1,0 +1,178 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// replays are the connections that read long histories. They are opened when they are
+// needed, at most cap(free) of them, and the one used last is taken first.
+type replays struct {
+	free chan struct{} // a token for each that may be open and is not in use
+
+	mu   sync.Mutex
+	idle []*rawConn
+}
+
+func (r *replays) init(n int) {
+	r.free = make(chan struct{}, n)
+	for range n {
+		r.free <- struct{}{}
+	}
+}
+
+func (r *replays) take(path string) (*rawConn, error) {
+	r.mu.Lock()
+	if last := len(r.idle) - 1; last >= 0 {
+		c := r.idle[last]
+		r.idle = r.idle[:last]
+		r.mu.Unlock()
+		return c, nil
+	}
+	r.mu.Unlock()
+	return openRaw(path, connPragmas+replayPragmas)
+}
+
+func (r *replays) give(c *rawConn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.idle = append(r.idle, c)
+}
+
+// close waits until none is in use and closes them.
+func (r *replays) close() error {
+	for range cap(r.free) {
+		<-r.free
+	}
+	var errs []error
+	for _, c := range r.idle {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// A long history is read once, so its pages are not kept: taking memory for each of them
+// would be a good part of the reading.
+const replayPragmas = "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -512; PRAGMA query_only = ON;"
+
+// The seq index finds where to begin; from there the table itself is read in
+// order, which is faster than going through the index for each row.
+const sqlEventsAfter = `SELECT seq, state_version, name, payload FROM gateway_events
+	WHERE rid = ?1 AND log_seq >= (SELECT log_seq FROM gateway_events
+		WHERE rid = ?1 AND seq IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT 1)
+	AND seq IS NOT NULL ORDER BY log_seq LIMIT ?3`
+
+const sqlReplayRun = "SELECT rid, system FROM gateway_runs WHERE run_id = ?1"
+
+// EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in order,
+// without LogSeq, Type, Detail and AtMs, which no stream tells. Events share memory. It
+// sees whatever was committed before the call and waits for a connection until ctx ends.
+// ErrNotFound if there is no such run, ErrClosed, ErrUnavailable.
+func (s *Store) EventsAfterSeq(ctx context.Context, runID string, afterSeq int64, limit int) (events []*Event, err error) {
+	select {
+	case <-s.closing:
+		return nil, ErrClosed
+	default:
+	}
+	select {
+	case <-s.replays.free:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.closing:
+		return nil, ErrClosed
+	}
+	defer func() { s.replays.free <- struct{}{} }()
+	c, err := s.replays.take(s.path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, openError(s.path, err))
+	}
+	defer s.replays.give(c)
+	if events, err = c.eventsAfter(runID, afterSeq, limit); err != nil && !errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return events, err
+}
+
+// eventsAfter reads the events while the query for the run stands at its row: until that
+// ends, both see the same snapshot. A run's number may be another run's later.
+func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events []*Event, err error) {
+	s, err := c.prepare(sqlReplayRun)
+	if err != nil {
+		return nil, err
+	}
+	release, err := c.bindText(s, 1, runID)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	inner := ErrNotFound
+	err = c.each(s, func(run rawRow) bool {
+		events, inner = c.eventsOf(Event{RunID: runID, System: run.num(1) != 0}, run.num(0), afterSeq, limit)
+		return false
+	})
+	if err == nil {
+		err = inner
+	}
+	return events, err
+}
+
+// eventsOf returns events of the run with a number, each begun as a copy of one.
+func (c *rawConn) eventsOf(like Event, rid, afterSeq int64, limit int) ([]*Event, error) {
+	s, err := c.prepare(sqlEventsAfter)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.bindInts(s, 1, rid, afterSeq, int64(limit)); err != nil {
+		return nil, err
+	}
+	var chunk eventChunk
+	err = c.each(s, func(r rawRow) bool {
+		ev := chunk.next(limit)
+		*ev = like
+		ev.Seq, ev.StateVersion = r.num(0), r.num(1)
+		ev.Name, ev.Payload = chunk.name(r.bytes(2)), chunk.copy(r.bytes(3))
+		return true
+	})
+	return chunk.events, err
+}
+
+// eventChunk gathers events whose memory they share.
+type eventChunk struct {
+	events []*Event
+	block  []Event
+	bytes  []byte
+	last   string // the name of the event before, which most of a history share
+}
+
+func (k *eventChunk) next(limit int) *Event {
+	if k.events == nil {
+		k.events = make([]*Event, 0, min(limit, 1024))
+	}
+	if len(k.block) == cap(k.block) {
+		k.block = make([]Event, 0, min(max(2*cap(k.block), 16), 512))
+	}
+	k.block = k.block[:len(k.block)+1]
+	ev := &k.block[len(k.block)-1]
+	k.events = append(k.events, ev)
+	return ev
+}
+
+func (k *eventChunk) name(b []byte) string {
+	if string(b) != k.last {
+		k.last = string(b)
+	}
+	return k.last
+}
+
+const chunkArena = 32 << 10 // bytes of payloads that share an allocation
+
+func (k *eventChunk) copy(b []byte) []byte {
+	if len(b) > cap(k.bytes)-len(k.bytes) {
+		k.bytes = make([]byte, 0, max(len(b), min(max(2*cap(k.bytes), 2<<10), chunkArena)))
+	}
+	from := len(k.bytes)
+	k.bytes = append(k.bytes, b...)
+	return k.bytes[from:len(k.bytes):len(k.bytes)]
+}

@@ -1,0 +1,173 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestReplayTellsWhatTheLogTells compares the two ways to read events, also where there is
+// nothing, or much, or the run is not there.
+func TestReplayTellsWhatTheLogTells(t *testing.T) {
+	s := open(t)
+	withRun(t, s, "r")
+	withRun(t, s, "empty")
+	update(t, s, func(tx *Tx) error {
+		system := aRun("sys")
+		system.System = true
+		return errors.Join(tx.InsertRun(system), tx.Append("sys", pushed(1)))
+	})
+	update(t, s, func(tx *Tx) error {
+		var errs []error
+		for i := range 1500 {
+			ev := pushed(i)
+			switch {
+			case i%7 == 0:
+				ev = silent(i)
+			case i%11 == 0:
+				ev.Name = "node.ünished"
+				ev.Payload = json.RawMessage(`{}`)
+			case i%500 == 0:
+				ev.Payload = json.RawMessage(`{"text":"` + strings.Repeat("x", 100_000) + `"}`)
+			}
+			errs = append(errs, tx.Append("r", ev))
+		}
+		return errors.Join(errs...)
+	})
+	for _, c := range []struct {
+		run   string
+		after int64
+		limit int
+	}{{"r", 0, 1}, {"r", 0, 64}, {"r", 3, 5000}, {"r", 1000, 500}, {"r", 1 << 40, 10}, {"r", -1, 3}, {"empty", 0, 10}, {"sys", 0, 10}, {"none", 0, 10}} {
+		var want []*Event
+		wanted := s.View(t.Context(), func(v *View) error {
+			log, err := v.EventsLog(c.run, -1, 1<<20)
+			for _, ev := range log {
+				if ev.Name != "" && ev.Seq > c.after && len(want) < c.limit {
+					want = append(want, &Event{RunID: ev.RunID, System: ev.System, Seq: ev.Seq, StateVersion: ev.StateVersion, Name: ev.Name, Payload: ev.Payload})
+				}
+			}
+			return err
+		})
+		got, err := s.EventsAfterSeq(t.Context(), c.run, c.after, c.limit)
+		require.Equal(t, wanted, err, c)
+		require.Equal(t, want, got, c)
+	}
+}
+
+func TestReplaySeesEachCommit(t *testing.T) {
+	s := open(t)
+	withRun(t, s, "r")
+	for i := range 100 {
+		update(t, s, func(tx *Tx) error { return tx.Append("r", pushed(i)) })
+		got, err := s.EventsAfterSeq(t.Context(), "r", int64(i), 10)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+	}
+}
+
+func TestReplaysOfManyReaders(t *testing.T) {
+	s := open(t)
+	withRun(t, s, "r")
+	update(t, s, func(tx *Tx) error {
+		var errs []error
+		for i := range 2000 {
+			errs = append(errs, tx.Append("r", pushed(i)))
+		}
+		return errors.Join(errs...)
+	})
+	var wg sync.WaitGroup
+	for range 3 * defaultReaders {
+		wg.Go(func() {
+			for after := int64(0); after < 2000; {
+				got, err := s.EventsAfterSeq(context.Background(), "r", after, 300)
+				if err != nil || len(got) == 0 {
+					t.Errorf("after %d: %d events, %v", after, len(got), err)
+					return
+				}
+				for _, ev := range got {
+					if after++; ev.Seq != after || string(ev.Payload) != string(pushed(int(after-1)).Payload) {
+						t.Errorf("event %d: %+v", after, ev)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.LessOrEqual(t, len(s.replays.idle), defaultReaders)
+}
+
+func TestReplayEnds(t *testing.T) {
+	s := open(t)
+	withRun(t, s, "r")
+	for range defaultReaders {
+		<-s.replays.free
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.EventsAfterSeq(ctx, "r", 0, 1)
+	require.ErrorIs(t, err, context.Canceled, "all connections are in use")
+	for range defaultReaders {
+		s.replays.free <- struct{}{}
+	}
+	require.NoError(t, s.Close())
+	_, err = s.EventsAfterSeq(t.Context(), "r", 0, 1)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+func TestRawConnTellsWhatIsWrong(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none.db")
+	_, err := openRaw(path, connPragmas)
+	require.Equal(t, codeCantOpen, code(err), err)
+	require.NoFileExists(t, path)
+
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
+	_, err = openRaw(path, "PRAGMA user_version")
+	require.Equal(t, codeNotADB, code(err), err)
+
+	s := open(t)
+	_, err = openRaw(s.path, "SELECT nonsense")
+	require.Equal(t, codeError, code(err), err)
+	c, err := openRaw(s.path, connPragmas+replayPragmas)
+	require.NoError(t, err)
+	_, err = c.prepare("SELECT missing")
+	require.ErrorContains(t, err, "no such column: missing (1)")
+	stmt, err := c.prepare("DELETE FROM gateway_runs")
+	require.NoError(t, err)
+	require.ErrorContains(t, c.each(stmt, func(rawRow) bool { return true }), "readonly", "it only reads")
+	require.NoError(t, c.Close())
+}
+
+// BenchmarkEventsAfterSeq reads a long history in chunks, as streams catch up.
+func BenchmarkEventsAfterSeq(b *testing.B) {
+	s := open(b)
+	withRun(b, s, "r")
+	const total = 10_000
+	update(b, s, func(tx *Tx) error {
+		var errs []error
+		for i := range total {
+			ev := pushed(i)
+			ev.Payload = json.RawMessage(fmt.Sprintf(`{"nodeId":"task","stream":"stdout","text":"%0100d"}`, i))
+			errs = append(errs, tx.Append("r", ev))
+		}
+		return errors.Join(errs...)
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		for after := int64(0); after < total; {
+			got, err := s.EventsAfterSeq(b.Context(), "r", after, 400)
+			require.NoError(b, err)
+			after = got[len(got)-1].Seq
+		}
+	}
+	b.ReportMetric(float64(total*b.N)/b.Elapsed().Seconds(), "rows/s")
+}
