@@ -114,7 +114,7 @@ func TestDebianPackage(t *testing.T) {
 		kept(t)
 	})
 	t.Run("a config that is refused", func(t *testing.T) {
-		h.run(t, "cp /etc/smithers/Caddyfile /root/ && echo nonsense >>/etc/smithers/Caddyfile")
+		h.run(t, "cp /etc/smithers/Caddyfile /root/ && echo '}' >>/etc/smithers/Caddyfile")
 		require.Contains(t, h.run(t, "dpkg -i newer.deb 2>&1 </dev/null"), "did not start: journalctl -u smithers-gateway")
 		require.Equal(t, "install ok installed", h.run(t, "dpkg-query --showformat '${Status}' --show smithers-gateway"))
 		h.run(t, "cp /root/Caddyfile /etc/smithers/ && systemctl reset-failed smithers-gateway && systemctl restart smithers-gateway")
