@@ -32,6 +32,7 @@ func commands() []command {
 		{"build", "compile bin/smithers-gateway from this checkout, with plugins if wanted", buildCommand},
 		{"run", "build and serve, with a Caddyfile or from the environment alone", runCommand},
 		{"demo", "build, launch a run, cut the connection, resume it: the whole thing in a minute", demoCommand},
+		{"licenses", "write the licences of all that a binary is made of", licensesCommand},
 	}
 }
 
@@ -83,13 +84,13 @@ func pick(ctx context.Context, c *console, args []string) error {
 			return cmd.run(ctx, c, args[1:])
 		}
 	}
-	return usagef("unknown command %q; the commands are build, run and demo", args[0])
+	return usagef("unknown command %q; the commands are build, run, demo and licenses", args[0])
 }
 
 func overview(w io.Writer) {
 	fmt.Fprint(w, "Build and try Smithers Gateway for Caddy.\n\nUsage: go run ./xcaddy COMMAND [options]\n\nCommands:\n")
 	for _, cmd := range commands() {
-		fmt.Fprintf(w, "  %-6s %s\n", cmd.name, cmd.summary)
+		fmt.Fprintf(w, "  %-8s %s\n", cmd.name, cmd.summary)
 	}
 	fmt.Fprint(w, "\n`go run ./xcaddy COMMAND --help` lists the options of a command.\n")
 }

@@ -351,6 +351,7 @@ func testImage(t *testing.T, c *composed) {
 	slices.Sort(files)
 	require.Equal(t, []string{
 		"etc/group", "etc/passwd", "etc/smithers/Caddyfile", "etc/ssl/certs/ca-certificates.crt", "usr/bin/smithers-gateway",
+		"usr/share/doc/smithers-gateway/LICENSE", "usr/share/doc/smithers-gateway/THIRD_PARTY_LICENSES",
 	}, files)
 	require.Contains(t, program.String(), "Europe/Berlin", "time/tzdata")
 	home, err := os.UserHomeDir()

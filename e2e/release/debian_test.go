@@ -35,17 +35,19 @@ func checkDebian(t *testing.T, deb, binary, root string) {
 	}))
 	require.Equal(t, map[string]fs.FileMode{
 		"/DEBIAN/conffiles": 0o644, "/DEBIAN/control": 0o644, "/DEBIAN/postinst": 0o755, "/DEBIAN/postrm": 0o755, "/DEBIAN/prerm": 0o755,
-		"/usr/bin/smithers-gateway":                            0o755,
-		"/usr/lib/systemd/system/smithers-gateway.service":     0o644,
-		"/etc/smithers/Caddyfile":                              0o644,
-		"/etc/smithers/gateway.env":                            0o600, // may hold secrets
-		"/usr/share/doc/smithers-gateway/CHANGELOG.md.gz":      0o644,
-		"/usr/share/doc/smithers-gateway/copyright":            0o644,
-		"/usr/share/lintian/overrides/smithers-gateway":        0o644,
-		"/usr/share/doc/smithers-gateway/examples/gateway.mjs": 0o644,
+		"/usr/bin/smithers-gateway":                               0o755,
+		"/usr/lib/systemd/system/smithers-gateway.service":        0o644,
+		"/etc/smithers/Caddyfile":                                 0o644,
+		"/etc/smithers/gateway.env":                               0o600, // may hold secrets
+		"/usr/share/doc/smithers-gateway/CHANGELOG.md.gz":         0o644,
+		"/usr/share/doc/smithers-gateway/copyright":               0o644,
+		"/usr/share/doc/smithers-gateway/THIRD_PARTY_LICENSES.gz": 0o644,
+		"/usr/share/lintian/overrides/smithers-gateway":           0o644,
+		"/usr/share/doc/smithers-gateway/examples/gateway.mjs":    0o644,
 	}, modes)
 	require.Equal(t, sum(t, binary), sum(t, dir+"/usr/bin/smithers-gateway"), "another binary than the archive's")
 
+	checkLicenses(t, run(t, "", "gzip", "-dc", dir+"/usr/share/doc/smithers-gateway/THIRD_PARTY_LICENSES.gz"), binary)
 	unit := read(t, dir+"/usr/lib/systemd/system/smithers-gateway.service")
 	_, reference, _ := strings.Cut(read(t, root+"/deploy/reference/systemd/smithers-gateway.service"), "\n\n")
 	require.Equal(t, strings.ReplaceAll(reference, "/usr/local/bin/", "/usr/bin/"), unit)

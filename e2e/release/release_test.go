@@ -48,6 +48,9 @@ func TestRelease(t *testing.T) {
 	require.Len(t, sums, 3)
 	binary := unpack(t, filepath.Join(dist, name+".tar.gz"), name, commitTime(t, root))
 	t.Run("binary", func(t *testing.T) { checkBinary(t, binary, root) })
+	t.Run("licences", func(t *testing.T) {
+		checkLicenses(t, read(t, filepath.Join(filepath.Dir(binary), "THIRD_PARTY_LICENSES")), binary)
+	})
 	t.Run("SBOM", func(t *testing.T) { checkBOM(t, filepath.Join(dist, name+".cdx.json"), binary, root) })
 	t.Run("Debian package", func(t *testing.T) { checkDebian(t, deb, binary, root) })
 }
@@ -102,7 +105,7 @@ func unpack(t *testing.T, path, folder string, modified int64) string {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(to, filepath.Base(name)), data, h.FileInfo().Mode().Perm()))
 	}
-	require.Equal(t, []string{"CHANGELOG.md", "Caddyfile.example", "LICENSE", "README.md", "smithers-gateway"}, names)
+	require.Equal(t, []string{"CHANGELOG.md", "Caddyfile.example", "LICENSE", "README.md", "THIRD_PARTY_LICENSES", "smithers-gateway"}, names)
 	return filepath.Join(to, "smithers-gateway")
 }
 

@@ -103,7 +103,7 @@ func extract(t *testing.T, archive, folder string, modified int64) string {
 		require.NoError(t, err)
 		require.NoError(t, out.Close())
 	}
-	require.Equal(t, []string{"CHANGELOG.md", "Caddyfile.example", "LICENSE", "README.md", "smithers-gateway.exe"}, names)
+	require.Equal(t, []string{"CHANGELOG.md", "Caddyfile.example", "LICENSE", "README.md", "THIRD_PARTY_LICENSES", "smithers-gateway.exe"}, names)
 	return to
 }
 
