@@ -3,9 +3,11 @@ package observe
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,22 +28,45 @@ var (
 	inLegend = regexp.MustCompile(`\{\{\s*(?:\$labels\.)?([a-z_]+)\s*\}\}`)
 )
 
+type panel struct {
+	Title   string
+	Targets []struct{ Expr, LegendFormat string }
+}
+
+func panels(t *testing.T) []panel {
+	t.Helper()
+	text, err := os.ReadFile(folder + "grafana-dashboard.json")
+	require.NoError(t, err)
+	var board struct{ Panels []panel }
+	require.NoError(t, json.Unmarshal(text, &board))
+	return board.Panels
+}
+
+var quantile = regexp.MustCompile(`histogram_quantile\((0\.\d+),`)
+
+// A legend of a quantile says which.
+func TestQuantilesAreNamed(t *testing.T) {
+	found := 0
+	for _, p := range panels(t) {
+		for _, target := range p.Targets {
+			if m := quantile.FindStringSubmatch(target.Expr); m != nil {
+				part, err := strconv.ParseFloat(m[1], 64)
+				require.NoError(t, err)
+				require.Regexp(t, fmt.Sprintf(`\bp%g\b`, math.Round(part*1000)/10), p.Title+": "+target.LegendFormat)
+				found++
+			}
+		}
+	}
+	require.Positive(t, found)
+}
+
 // queries are those of the panels, as Grafana would send them, and of the alerts: every
 // selector with its filter, and each side of a comparison, whose result while all is well
 // is nothing.
 func queries(t *testing.T) (all []query) {
 	t.Helper()
-	text, err := os.ReadFile(folder + "grafana-dashboard.json")
-	require.NoError(t, err)
-	var board struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr, LegendFormat string }
-		}
-	}
-	require.NoError(t, json.Unmarshal(text, &board))
 	fill := strings.NewReplacer("$__rate_interval", "15s", "$instance", ".*")
-	for _, p := range board.Panels {
+	for _, p := range panels(t) {
 		for _, target := range p.Targets {
 			all = append(all, query{what: "panel " + p.Title, expr: fill.Replace(target.Expr), labels: labels(target.Expr, target.LegendFormat)})
 		}
