@@ -1,24 +1,27 @@
 package gateway
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// liveGauges read their values when they are collected: 0 while nothing runs.
+// liveGauges read their values when they are collected: 0 while nothing runs, and NaN
+// where 0 would be bad news.
 func liveGauges(g *Gateway) []prometheus.Collector {
-	gauge := func(name, help string, value func(*running) float64, labels ...string) prometheus.Collector {
+	gaugeOr := func(absent float64, name, help string, value func(*running) float64) prometheus.Collector {
 		opts := prometheus.GaugeOpts{Namespace: metricsNamespace, Name: name, Help: help}
-		if len(labels) == 2 {
-			opts.ConstLabels = prometheus.Labels{labels[0]: labels[1]}
-		}
 		return prometheus.NewGaugeFunc(opts, func() float64 {
 			run, release := g.acquire()
 			if run == nil {
-				return 0
+				return absent
 			}
 			defer release()
 			return value(run)
 		})
+	}
+	gauge := func(name, help string, value func(*running) float64) prometheus.Collector {
+		return gaugeOr(0, name, help, value)
 	}
 	return []prometheus.Collector{
 		buildInfo(),
@@ -39,7 +42,7 @@ func liveGauges(g *Gateway) []prometheus.Collector {
 		gauge("store_growth_bytes_per_day", "Growth of database and write-ahead log over the last six hours.", func(r *running) float64 { return r.growth.perDay() }),
 		gauge("store_disk_free_bytes", "What the disk of the database has left; -1 when not known.", func(r *running) float64 { return r.growth.freeBytes() }),
 		gauge("store_full_seconds", "When the disk is full at that growth; +Inf for never.", func(r *running) float64 { return r.growth.full() }),
-		gauge("store_healthy", "1 while commits succeed.", func(r *running) float64 { return truth(r.store.Healthy() == nil) }),
+		gaugeOr(math.NaN(), "store_healthy", "1 while commits succeed, 0 while they fail, NaN while no database is open.", func(r *running) float64 { return truth(r.store.Healthy() == nil) }),
 		gauge("runs_live", "Runs in memory.", func(r *running) float64 { return float64(r.engine.Stats().Live) }),
 		gauge("runs_queued", "Runs that wait for a slot.", func(r *running) float64 { return float64(r.engine.Stats().Queued) }),
 		gauge("runs_parked", "Waiting runs with a timer or deadline in memory.", func(r *running) float64 { return float64(r.engine.Stats().Wakes) }),
