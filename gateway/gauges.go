@@ -39,7 +39,7 @@ func liveGauges(g *Gateway) []prometheus.Collector {
 		gauge("store_queue", "Units of work that wait for the committer.", func(r *running) float64 { return float64(r.store.Stats().Queue) }),
 		gauge("store_wal_bytes", "Size of the write-ahead log.", func(r *running) float64 { return float64(r.store.Stats().WALBytes) }),
 		gauge("store_db_bytes", "Size of the database file.", func(r *running) float64 { return float64(r.store.Stats().DBBytes) }),
-		gauge("store_growth_bytes_per_day", "Growth of database and write-ahead log over the last six hours.", func(r *running) float64 { return r.growth.perDay() }),
+		gauge("store_growth_bytes_per_day", "Growth of the database over the last six hours; 0 in the first hour.", func(r *running) float64 { return r.growth.perDay() }),
 		gauge("store_disk_free_bytes", "What the disk of the database has left; -1 when not known.", func(r *running) float64 { return r.growth.freeBytes() }),
 		gauge("store_full_seconds", "When the disk is full at that growth; +Inf for never.", func(r *running) float64 { return r.growth.full() }),
 		gaugeOr(math.NaN(), "store_healthy", "1 while commits succeed, 0 while they fail, NaN while no database is open.", func(r *running) float64 { return truth(r.store.Healthy() == nil) }),

@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// Times of the growth of the database: how often it is measured, and over how long.
+// Times of the growth of the database: how often it is measured, over how long, and from
+// when on that tells something of a day.
 const (
 	growthEvery  = time.Minute
 	growthWindow = 6 * time.Hour
+	growthKnown  = time.Hour
 )
 
 // growth follows the size of the database and forecasts when its disk is full. Safe
@@ -38,7 +40,7 @@ func (g *growth) note(at time.Time, bytes, free int64) {
 	}
 }
 
-// perDay is the growth in bytes a day, by the window.
+// perDay is the growth in bytes a day, by the window; 0 until it is an hour long.
 func (g *growth) perDay() float64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -47,7 +49,7 @@ func (g *growth) perDay() float64 {
 	}
 	first, last := g.sizes[0], g.sizes[len(g.sizes)-1]
 	passed := last.at.Sub(first.at)
-	if passed <= 0 {
+	if passed < growthKnown {
 		return 0
 	}
 	return float64(last.bytes-first.bytes) / passed.Hours() * 24
@@ -83,7 +85,8 @@ func (r *running) startGrowth() {
 		defer tick.Stop()
 		for {
 			s := r.store.Stats()
-			r.growth.note(time.Now(), s.DBBytes+s.WALBytes, freeSpace(filepath.Dir(r.store.Path())))
+			// Without the write-ahead log, which grows to its usual size after each start.
+			r.growth.note(time.Now(), s.DBBytes, freeSpace(filepath.Dir(r.store.Path())))
 			select {
 			case <-tick.C:
 			case <-r.ctx.Done():

@@ -15,6 +15,12 @@ func TestGrowthForecast(t *testing.T) {
 	require.True(t, math.IsInf(g.full(), 1))
 
 	at := time.Unix(1_000_000, 0)
+	g.note(at.Add(-59*time.Minute), 0, 48<<20)
+	g.note(at, 64<<20, 48<<20)
+	require.Zero(t, g.perDay(), "less than an hour tells nothing of a day")
+	require.True(t, math.IsInf(g.full(), 1))
+
+	g = growth{}
 	for hour := range 5 { // a MiB an hour
 		g.note(at.Add(time.Duration(hour)*time.Hour), int64(hour)<<20, 48<<20)
 	}
