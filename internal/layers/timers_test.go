@@ -75,7 +75,7 @@ var timed = map[string]string{
 	"gateway/internal/upstream/reader.go":                 "TestReadIsBounded TestQuietEventsFollowSoon",
 	"gateway/internal/upstream/sweep.go":                  "TestSweepFindsWhatNobodyTells TestRelaunchIsBounded",
 	"gateway/internal/upstream/target.go":                 "TestProbesBackOff",
-	"gateway/internal/upstream/watch.go":                  "TestSocketIsTriedAgain TestSilentSocketIsGivenUp",
+	"gateway/internal/upstream/watch.go":                  "TestSocketIsTriedAgain TestSilentSocketIsGivenUp TestSocketWithSeldomTicksIsKept",
 	"gateway/internal/upstream/workflows.go":              "TestHungSourceIsNotWaitedFor TestUseIsBounded",
 	"gateway/internal/upstream/upstreamtest/fake.go":      "not: a tool of tests, whose delays are those of the test's clock",
 	"gateway/internal/upstream/host/attend.go":            "TestSilentProcessIsRestarted TestRudeProcessIsKilledAfterTheGrace",

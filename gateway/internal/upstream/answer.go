@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -159,6 +160,21 @@ func knownStatus(s string) bool {
 		return true
 	}
 	return false
+}
+
+// tickOf reads from the answer to connect how often a socket ticks; 0: it does not say.
+func tickOf(frame []byte) time.Duration {
+	var hello struct {
+		Payload struct {
+			Policy struct {
+				HeartbeatMs int64 `json:"heartbeatMs"`
+			} `json:"policy"`
+		} `json:"payload"`
+	}
+	if json.Unmarshal(frame, &hello) != nil {
+		return 0
+	}
+	return time.Duration(max(0, min(hello.Payload.Policy.HeartbeatMs, lastSilence.Milliseconds()))) * time.Millisecond
 }
 
 // pushedRun reads which run a frame of the upstream's socket is about and which event

@@ -32,6 +32,7 @@ func FuzzDecodeFrame(f *testing.F) {
 		}
 		_, _, _ = decodeEnvelope(body)
 		_, _, _ = pushedRun(body)
+		require.GreaterOrEqual(t, lastSilence, tickOf(body))
 		_, _, _ = decodeHanded(body)
 	})
 }

@@ -94,6 +94,24 @@ func TestSilentSocketIsGivenUp(t *testing.T) {
 	})
 }
 
+// A socket that ticks more seldom than once a minute is given up after three ticks.
+func TestSocketWithSeldomTicksIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Tick: 5 * time.Minute})
+		m.CutSockets()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		looks := len(m.Calls("listWorkflows")) // one for each connection
+		time.Sleep(3*5*time.Minute - 2*time.Second)
+		synctest.Wait()
+		require.Len(t, m.Calls("listWorkflows"), looks)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Len(t, m.Calls("listWorkflows"), looks+1)
+	})
+}
+
 // What no socket tells is found by the next sweep; after a connection all open runs
 // are read within moments.
 func TestSweepFindsWhatNobodyTells(t *testing.T) {

@@ -22,6 +22,8 @@ const (
 	lastRetry    = 5 * time.Second
 	connectLimit = 10 * time.Second
 	silence      = time.Minute // without a frame, ticks included, the socket is dead
+	ticksMissed  = 3           // where ticks come more seldom: as many
+	lastSilence  = time.Hour
 )
 
 // follow keeps a socket to a source and sweeps it until ctx ends.
@@ -89,8 +91,8 @@ func (f *Federation) listen(ctx context.Context, a *attached, connected chan<- s
 		stop()
 		_ = conn.Close()
 	}()
-	for {
-		if err := conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
+	for quiet := silence; ; {
+		if err := conn.SetReadDeadline(time.Now().Add(quiet)); err != nil {
 			return err
 		}
 		_, frame, err := conn.ReadMessage()
@@ -101,6 +103,7 @@ func (f *Federation) listen(ctx context.Context, a *attached, connected chan<- s
 		id, name, hello := pushedRun(frame)
 		switch {
 		case hello == connectID:
+			quiet = max(silence, min(ticksMissed*tickOf(frame), lastSilence))
 			notify(connected)
 		case id != "":
 			f.pushed(a, id, name)

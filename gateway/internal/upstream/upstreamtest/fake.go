@@ -80,6 +80,7 @@ type Faults struct {
 	Forget     bool          // launches are answered and forgotten
 	CutLaunch  bool          // launches are done, and the connection is cut
 	RefuseRuns string        // error code for launches
+	Tick       time.Duration // told to new sockets; nothing ticks. 0: not told
 }
 
 // New starts a fake with the workflows named.
@@ -372,7 +373,11 @@ func (f *Fake) socket(w http.ResponseWriter, r *http.Request) {
 			f.mu.Unlock()
 			continue
 		}
-		_ = c.WriteJSON(map[string]any{"type": "res", "id": frame.ID, "ok": true, "apiVersion": "v1", "payload": map[string]any{}})
+		hello := map[string]any{}
+		if f.faults.Tick > 0 {
+			hello["policy"] = map[string]any{"heartbeatMs": f.faults.Tick.Milliseconds()}
+		}
+		_ = c.WriteJSON(map[string]any{"type": "res", "id": frame.ID, "ok": true, "apiVersion": "v1", "payload": hello})
 		mu.Unlock()
 		f.mu.Unlock()
 	}
