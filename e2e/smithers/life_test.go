@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,6 +99,30 @@ func bun(t *testing.T, p *rig.Process) int {
 	return found[0]
 }
 
+// requirePrivate holds that nobody else can reach the sockets of a Smithers process.
+func requirePrivate(t *testing.T, pid int) {
+	t.Helper()
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	require.NoError(t, err)
+	args := strings.Split(string(line), "\x00")
+	folder := filepath.Dir(args[slices.IndexFunc(args, func(a string) bool { return strings.HasSuffix(a, "host.mjs") })])
+	info, err := os.Stat(folder)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeDir|0o700, info.Mode())
+	entries, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	sockets := 0
+	for _, e := range entries {
+		info, err := e.Info()
+		require.NoError(t, err)
+		if info.Mode()&os.ModeSocket != 0 {
+			sockets++
+			require.Equal(t, os.ModeSocket|0o600, info.Mode(), e.Name())
+		}
+	}
+	require.Equal(t, 2, sockets, "the one of the gateway and the one of the feed")
+}
+
 func gone(pids ...int) func() bool {
 	return func() bool {
 		for _, pid := range pids {
@@ -140,6 +165,7 @@ func TestExample(t *testing.T) {
 	p.LaunchRun("release", "r", map[string]any{"regions": []string{"eu", "us", "asia"}})
 	p.Status("r", "waiting-approval")
 	pid := bun(t, p)
+	requirePrivate(t, pid)
 	p.Terminate()
 	require.True(t, gone(pid)(), "a clean stop waits for the process")
 

@@ -3,6 +3,7 @@
 // means that readers have. Each look begins with the newest row of the look before, by
 // which the other side sees that the log is still the same. A line without rows says
 // that the log is worth reading.
+import { chmodSync } from "node:fs";
 import { createServer } from "node:net";
 
 const LIMIT = 256; // rows of a look
@@ -43,6 +44,7 @@ export async function startFeed(gateway, { path, secret }) {
     });
   });
   await new Promise((listening, failed) => server.on("error", failed).listen(path, listening));
+  chmodSync(path, 0o600);
 
   const say = (line) => reader?.write(line + "\n");
   const refer = (run) => say(JSON.stringify({ run: run.id }));

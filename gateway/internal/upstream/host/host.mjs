@@ -4,11 +4,13 @@
 //
 // Descriptor 3 brings one line of configuration, then commands, one a line; its end
 // means that the supervisor is gone. Descriptor 4 takes reports, one a line of JSON.
-import { closeSync, createReadStream, writeSync } from "node:fs";
+import { chmodSync, closeSync, createReadStream, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
 import { startFeed } from "./feed.mjs";
 import { left } from "./owner.mjs";
+import { canTakeOver, knowsItsRuns, lacking } from "./parts.mjs";
+import { turns } from "./turns.mjs";
 
 const LIFELINE = 3;
 const REPORTS = 4;
@@ -127,7 +129,6 @@ async function start(config) {
   }
 
   stage = "listen";
-  const umask = process.umask(0o177);
   // Without it the supervisor reads the log whenever something is pushed.
   if (typeof Gateway.prototype.handleSmithersEvent === "function") {
     tell = await startFeed(gateway, config.feed).catch((error) => {
@@ -136,7 +137,7 @@ async function start(config) {
     });
   }
   await gateway.listen({ path: config.socket });
-  process.umask(umask);
+  chmodSync(config.socket, 0o600); // in a folder that is private already
   stage = "run";
   report("ready", { version, workflows });
   return gateway;
@@ -146,7 +147,7 @@ async function start(config) {
 // names its owner, and the engine waits half a minute before it believes that a
 // silent owner is gone; here it is known. Runs whose wait is over, but that nobody woke,
 // go on, too.
-async function takeOver(gateway, config) {
+async function takeOver(gateway, config, stop) {
   const seen = new Set();
   const keys = new Set(gateway.workflows.keys());
   for (const [key, { workflow }] of gateway.workflows) {
@@ -154,16 +155,17 @@ async function takeOver(gateway, config) {
     if (seen.has(adapter)) continue;
     seen.add(adapter);
     const list = (status) => adapter.listRuns(1000, status);
-    const idle = (run) => !gateway.activeRuns.has(run.runId);
+    const idle = (run) => !stop() && !gateway.activeRuns.has(run.runId);
+    const next = async (run) => stop() || (await goOn(gateway, adapter, keys, key, run)); // it may have changed meanwhile
     for (const run of await list("running")) {
-      if (idle(run) && left(run, Date.now(), here, config.ended, exists) && !(await hasLivingParent(adapter, run))) await goOn(gateway, adapter, keys, key, run);
+      if (idle(run) && left(run, Date.now(), here, config.ended, exists) && !(await hasLivingParent(adapter, run))) await next(run);
     }
     for (const run of await list("waiting-approval")) {
       const open = await adapter.listPendingApprovals(run.runId);
-      if (idle(run) && open.length === 0) await goOn(gateway, adapter, keys, key, run);
+      if (idle(run) && open.length === 0) await next(run);
     }
     for (const run of await list("waiting-event")) {
-      if (idle(run) && (await hasMissedSignal(adapter, run))) await goOn(gateway, adapter, keys, key, run);
+      if (idle(run) && (await hasMissedSignal(adapter, run))) await next(run);
     }
   }
 }
@@ -223,9 +225,12 @@ function exists(pid) {
 }
 
 // retire lets nothing new begin here; what runs goes on to its end or its next wait.
-function retire(gateway) {
+// What it has begun to take over counts.
+async function retire(gateway, takeOvers) {
   clearInterval(gateway.schedulerTimer);
   gateway.schedulerTimer = null;
+  await takeOvers.end();
+  if (!knowsItsRuns(gateway)) return;
   const look = () => {
     const busy = gateway.activeRuns.size;
     report("busy", { runs: busy });
@@ -238,18 +243,19 @@ const TAKE_OVER_EVERY_MS = 10_000;
 const TAKE_OVER_AGAIN_MS = 5_500; // when owners that are not known to have ended have been silent for long enough
 const complain = (error) => console.error("taking over runs:", error);
 
-async function obey(gateway, config, line) {
+async function obey(gateway, config, takeOvers, line) {
   const { command, pids } = JSON.parse(line);
-  if (command === "retire") retire(gateway);
+  if (command === "retire") await retire(gateway, takeOvers);
   if (command === "dead") {
     for (const pid of pids) config.ended.set(pid, Date.now());
-    await takeOver(gateway, config);
+    await takeOvers.take(true);
   }
 }
 
 async function main() {
   let gateway;
   let config;
+  let takeOvers;
   let rest = "";
   const lifeline = createReadStream("", { fd: LIFELINE, autoClose: false });
   lifeline.setEncoding("utf8");
@@ -262,12 +268,14 @@ async function main() {
         config.ended = new Map((config.dead ?? []).map((pid) => [pid, performance.timeOrigin]));
         start(config).then((g) => {
           gateway = g;
-          setInterval(() => takeOver(gateway, config).catch(complain), TAKE_OVER_EVERY_MS).unref();
-          setTimeout(() => takeOver(gateway, config).catch(complain), TAKE_OVER_AGAIN_MS).unref();
-          return takeOver(gateway, config);
+          for (const line of lacking(gateway)) console.error(line);
+          takeOvers = turns(canTakeOver(gateway) ? (stop) => takeOver(gateway, config, stop) : async () => {});
+          setInterval(() => takeOvers.take().catch(complain), TAKE_OVER_EVERY_MS).unref();
+          setTimeout(() => takeOvers.take().catch(complain), TAKE_OVER_AGAIN_MS).unref();
+          return takeOvers.take();
         }).catch((error) => (stage === "run" ? complain(error) : fail(error)));
       } else if (gateway !== undefined) {
-        obey(gateway, config, line).catch((error) => console.error("command of the supervisor:", error));
+        obey(gateway, config, takeOvers, line).catch((error) => console.error("command of the supervisor:", error));
       }
     }
   }
