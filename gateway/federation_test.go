@@ -156,6 +156,36 @@ func TestUpstreamCallsAreAudited(t *testing.T) {
 	require.Contains(t, string(h.audit("cancel")[0].Detail), `"outcome":"UNAVAILABLE"`, "it may have happened")
 }
 
+// A run that is launched again belongs to who has done it, although the upstream takes
+// every caller for the owner of its token; who has done it is in the audit table.
+func TestUpstreamRerunBelongsToTheCaller(t *testing.T) {
+	fake := upstreamtest.New(t, "theirs")
+	h := startFront(t, fake, func(s *Settings) { s.UpstreamToken = "secret" })
+	id := h.launch("theirs", obj{})
+	fake.Event(id, "RunStarted")
+	fake.OnCall(func(c upstreamtest.Call) (any, string) {
+		var p struct{ NewRunID string }
+		if json.Unmarshal(c.Params, &p) == nil && p.NewRunID != "" {
+			fake.Later(&upstreamtest.Run{ID: p.NewRunID, Workflow: "theirs", By: "owner-of-the-token"})
+		}
+		return obj{"runId": p.NewRunID, "workflow": "theirs"}, ""
+	})
+	var again struct{ RunID string }
+	h.call("runs.rerun", obj{"runId": id}, &again)
+	require.NotEmpty(t, again.RunID)
+	entry := h.audit("launch")[0]
+	require.Equal(t, []string{"alice", again.RunID}, []string{entry.Actor, entry.RunID})
+	require.JSONEq(t, `{"upstream":true,"outcome":"ok","rerunOf":"`+id+`"}`, string(entry.Detail))
+	run, release := h.gateway.acquire()
+	defer release()
+	require.NoError(t, run.store.View(t.Context(), func(v *store.View) error {
+		row, err := v.Run(again.RunID)
+		require.NoError(t, err)
+		require.Contains(t, string(row.CreatedBy), `"triggeredBy":"alice"`)
+		return nil
+	}))
+}
+
 // Lists show both sides, in order and within their limits.
 func TestUpstreamListsAreMerged(t *testing.T) {
 	fake := upstreamtest.New(t, "theirs", "sys-theirs")

@@ -1,9 +1,12 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+
+	"github.com/google/uuid"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
@@ -190,7 +193,8 @@ func (r *Router) rerunUpstream(ctx context.Context, c *Call, p params) (any, boo
 	if err != nil || !owned {
 		return nil, err != nil, err
 	}
-	if newID := p.str("newRunId"); newID != "" {
+	newID := p.str("newRunId")
+	if newID != "" {
 		if err := wire.CheckRunID(newID); err != nil {
 			return nil, true, err
 		}
@@ -211,17 +215,45 @@ func (r *Router) rerunUpstream(ctx context.Context, c *Call, p params) (any, boo
 	if err := r.deps.Upstream.Seen(ctx, id); err != nil {
 		return nil, true, err
 	}
-	payload, err := r.forward(ctx, c)
-	r.launchedThere(c, payload, err)
+	params := c.Params
+	if r.deps.Upstream.OneIdentity() { // the run is the caller's, not that of the token's owner
+		if newID == "" {
+			newID = uuid.NewString()
+		}
+		if params, err = withMember(params, "newRunId", newID); err != nil {
+			return nil, true, err
+		}
+		defer r.deps.Upstream.Expect(newID, caller(c))()
+	}
+	payload, err := r.deps.Upstream.Call(ctx, caller(c), c.Method, params)
+	r.launchedThere(ctx, c, forwardedDetail{RerunOf: id}, payload, err)
 	return payload, true, err
 }
 
-// launchedThere takes over a run that an answer names.
-func (r *Router) launchedThere(c *Call, payload json.RawMessage, err error) {
-	if id := parseParams(payload).str("runId"); err == nil && id != "" {
-		r.deps.Upstream.Wake(id)
-		c.widen(id)
+// withMember sets a member of an object to a text.
+func withMember(object json.RawMessage, name, value string) (json.RawMessage, error) {
+	var members map[string]any
+	d := json.NewDecoder(bytes.NewReader(object))
+	d.UseNumber()
+	if err := d.Decode(&members); err != nil {
+		return nil, err
 	}
+	members[name] = value
+	return json.Marshal(members)
+}
+
+// launchedThere takes over a run that an answer names, and notes who has launched it.
+func (r *Router) launchedThere(ctx context.Context, c *Call, d forwardedDetail, payload json.RawMessage, err error) {
+	id := parseParams(payload).str("runId")
+	if err != nil || id == "" {
+		return
+	}
+	d.Upstream, d.Outcome = true, "ok"
+	r.noteDone(ctx, c, "launch", id, d)
+	if _, err := r.deps.Upstream.Owns(ctx, id); err == nil { // the copy is there
+		r.deps.Upstream.Wake(id)
+	}
+	c.widen(id)
 }
 
 // refuse answers what cannot be done for a run that Smithers executes.

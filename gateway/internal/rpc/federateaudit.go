@@ -38,6 +38,8 @@ type forwardedDetail struct {
 	CorrelationID string   `json:"correlationId,omitempty"`
 	FrameNo       *float64 `json:"frameNo,omitempty"`
 	SessionID     string   `json:"sessionId,omitempty"`
+	RerunOf       string   `json:"rerunOf,omitempty"`
+	CronID        string   `json:"cronId,omitempty"`
 }
 
 // noteForwarded writes the audit entry of a call that an upstream has carried out, or
@@ -73,6 +75,11 @@ func (r *Router) noteForwarded(ctx context.Context, c *Call, m wire.Method, p pa
 		approved := approves(p)
 		d.Approved = &approved
 	}
+	r.noteDone(ctx, c, action, id, d)
+}
+
+// noteDone writes the entry and waits for it as long as the caller does.
+func (r *Router) noteDone(ctx context.Context, c *Call, action, id string, d forwardedDetail) {
 	written := make(chan struct{})
 	r.deps.Store.Submit(func(tx *store.Tx) error { return r.note(tx, c, action, id, d) }, func(err error) {
 		if err != nil {

@@ -50,7 +50,7 @@ func (r *Router) federatedCron(ctx context.Context, c *Call, m wire.Method, p pa
 		r.deps.Upstream.Touch(store.CollectionCrons)
 	}
 	if m.Name == wire.MethodCronRun {
-		r.launchedThere(c, payload, err)
+		r.launchedThere(ctx, c, forwardedDetail{CronID: cut(id)}, payload, err)
 	}
 	return payload, true, err
 }

@@ -109,24 +109,40 @@ type launchParams struct {
 
 func (f *Federation) launchRow(l *Launch, w *workflow) *store.Run {
 	now := time.Now()
-	by := l.By.User
+	auth := authOf(l.By, now)
+	by := auth.TriggeredBy
 	row := &store.Run{
 		RunID: l.RunID, WorkflowKey: l.Workflow, WorkflowName: l.Workflow, Status: wire.RunRunning, System: w.System, Input: l.Input,
 		Source: "user", IdempotencyKey: l.IdempotencyKey, LaunchHash: launchHash(l.Workflow, l.Input), Seed: rand.Int64(),
 		CreatedAtMs: now.UnixMilli(), StartedAtMs: now.UnixMilli(),
 	}
-	if by == "" {
-		by, row.Source = "gateway", "gateway"
-	}
-	auth := wire.RunAuth{TriggeredBy: by, Scopes: l.By.Scopes, Role: l.By.Role,
-		CreatedAt: now.UTC().Format("2006-01-02T15:04:05.000Z")}
-	if l.By.TokenID != "" {
-		auth.TokenID = &l.By.TokenID
+	if l.By.User == "" {
+		row.Source = "gateway"
 	}
 	row.CreatedBy = mustJSON(auth)
 	row.Config = mustJSON(wire.RunConfig{GatewaySystem: w.System, GatewayWorkflowKey: l.Workflow, GatewayTriggeredBy: by, Auth: &auth,
 		StartedBy: l.StartedBy})
 	return row
+}
+
+// authOf is what a run keeps of who has launched it.
+func authOf(by source.Caller, now time.Time) wire.RunAuth {
+	auth := wire.RunAuth{TriggeredBy: by.User, Scopes: by.Scopes, Role: by.Role, CreatedAt: now.UTC().Format("2006-01-02T15:04:05.000Z")}
+	if by.User == "" {
+		auth.TriggeredBy = "gateway"
+	}
+	if by.TokenID != "" {
+		auth.TokenID = &by.TokenID
+	}
+	return auth
+}
+
+// Expect names who launches a run that the upstream is about to begin for somebody else: it
+// may take all callers for one. forget must be called when the copy is there, or never
+// will be.
+func (f *Federation) Expect(runID string, by source.Caller) (forget func()) {
+	f.authors.Store(runID, by)
+	return func() { f.authors.Delete(runID) }
 }
 
 // reserve stores the run, or finds the one that was launched so before.

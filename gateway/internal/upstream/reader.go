@@ -161,7 +161,12 @@ func (f *Federation) insert(ctx context.Context, rows []*hostRow, triggers map[s
 			case !errors.Is(err, store.ErrNotFound):
 				return err
 			default:
-				if err := tx.InsertUpstreamRun(runOf(h), &store.UpstreamRun{Seen: true}); err != nil {
+				fresh := runOf(h)
+				if by, ok := f.authors.Load(h.RunID); ok {
+					caller, _ := by.(source.Caller)
+					fresh.CreatedBy = mustJSON(authOf(caller, time.UnixMilli(h.CreatedAtMs)))
+				}
+				if err := tx.InsertUpstreamRun(fresh, &store.UpstreamRun{Seen: true}); err != nil {
 					return err
 				}
 				if t := triggers[h.RunID]; t != nil {
