@@ -26,6 +26,7 @@ export function register(gateway) {
     }, { retries: 1 });
     return {};
   });
+  gateway.register("broken", async () => { throw new Error("no such order"); });
 }
 `
 
@@ -58,6 +59,11 @@ func TestSpansFromTheRequestToTheTask(t *testing.T) {
 	require.Equal(t, "not yet", failed.GetStatus().GetMessage())
 	again := spans.find(t, "task flaky", "smithers.attempt=2", "smithers.status=finished")
 	require.Equal(t, second.GetSpanId(), again.GetParentSpanId())
+
+	p.LaunchRun("broken", "broken", map[string]any{})
+	whole := spans.find(t, "run broken", "smithers.run_id=broken", "smithers.status=failed")
+	require.Equal(t, otlp.Status_STATUS_CODE_ERROR, whole.GetStatus().GetCode())
+	require.Equal(t, "no such order", whole.GetStatus().GetMessage())
 
 	// A call on a socket is a trace of its own, and an error tells its code.
 	socket := p.Dial()

@@ -56,6 +56,7 @@ func (r *run) fail(f *program.Failure) {
 	if f.Stack != "" {
 		r.log.Warn("the run failed", zap.String("error", f.Message), zap.String("stack", f.Stack))
 	}
+	r.trace.fail = f
 	r.conclude(wire.RunFailed, func(u *unit, now int64) error {
 		u.row.Error = encodeFailure(f)
 		return u.append(event{typ: wire.TypeRunFailed, name: wire.EventRunCompleted, at: now,

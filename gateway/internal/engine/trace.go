@@ -6,6 +6,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
+	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 // traceparentMember of configJson names the call that launched the run. Children and
@@ -17,6 +18,7 @@ type runTrace struct {
 	ctx  context.Context // of the attempts' spans; nil: not traced
 	work tracing.Work
 	span tracing.Span
+	fail *program.Failure // what fails the run
 }
 
 func (r *run) beginTrace() {
@@ -41,6 +43,9 @@ func (r *run) endTrace() {
 	}
 	for _, n := range r.open {
 		n.span.End()
+	}
+	if f := r.trace.fail; f != nil && r.status == wire.RunFailed {
+		r.trace.span.Failed(f.Code, f.Message, true)
 	}
 	r.trace.span.Status(r.status)
 	r.trace.span.End()
