@@ -65,6 +65,7 @@ func (a meteredAuth) Authenticate(r *http.Request, token string) (*auth.Principa
 
 func (r *running) openSockets(s Settings, caps *rpc.StreamCaps) {
 	r.sockets = wsconn.NewRegistry(wsconn.Deps{
+		Tracer: &r.g.tracer,
 		Router: r.router, Log: r.log, Frames: r.watchFrames, Streams: caps, Identity: r.identity, Metrics: socketMetrics{r.metrics},
 	}, socketOptions(s), r.logger.Named("socket"))
 }

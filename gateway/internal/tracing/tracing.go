@@ -36,12 +36,15 @@ type Span struct{ span trace.Span }
 
 // Socket returns ctx with the span of the request that opened a socket as the origin
 // of the calls on it. They become traces of their own with a link to it: a socket may
-// last for weeks, and no backend shows such a trace.
-func Socket(ctx, request context.Context) context.Context {
-	if span := trace.SpanFromContext(request); span.SpanContext().IsValid() {
-		return context.WithValue(ctx, originKey{}, span)
+// last for weeks, and no backend shows such a trace. One that was not sampled has none,
+// nor have the runs that they launch.
+func (t *Tracer) Socket(ctx, request context.Context) context.Context {
+	span := trace.SpanFromContext(request)
+	if t == nil || !span.SpanContext().IsValid() {
+		return ctx
 	}
-	return ctx
+	t.from(span.TracerProvider())
+	return context.WithValue(ctx, originKey{}, span)
 }
 
 // Call begins the span of an RPC call, if its request is traced.
@@ -49,19 +52,24 @@ func (t *Tracer) Call(ctx context.Context, method, transport string) (context.Co
 	if t == nil {
 		return ctx, Span{}
 	}
-	parent, kind := trace.SpanFromContext(ctx), trace.SpanKindInternal
+	var tracer trace.Tracer
 	var options []trace.SpanStartOption
-	if !parent.SpanContext().IsValid() {
+	if parent := trace.SpanFromContext(ctx); parent.SpanContext().IsValid() {
+		tracer = t.from(parent.TracerProvider())
+	} else {
 		origin, ok := ctx.Value(originKey{}).(trace.Span)
-		if !ok {
+		switch {
+		case !ok:
 			return ctx, Span{}
+		case !origin.SpanContext().IsSampled():
+			return trace.ContextWithSpanContext(ctx, origin.SpanContext()), Span{}
 		}
-		parent, kind = origin, trace.SpanKindServer
-		options = append(options, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: origin.SpanContext()}))
+		// Not remembered: a socket may outlive its provider, which a reload replaced.
+		tracer = origin.TracerProvider().Tracer(scope)
+		options = append(options, trace.WithSpanKind(trace.SpanKindServer), trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: origin.SpanContext()}))
 	}
-	options = append(options, trace.WithSpanKind(kind),
-		trace.WithAttributes(attribute.String("rpc.method", method), attribute.String("smithers.transport", transport)))
-	ctx, span := t.from(parent.TracerProvider()).Start(ctx, "rpc "+method, options...)
+	options = append(options, trace.WithAttributes(attribute.String("rpc.method", method), attribute.String("smithers.transport", transport)))
+	ctx, span := tracer.Start(ctx, "rpc "+method, options...)
 	return ctx, Span{span}
 }
 

@@ -39,7 +39,7 @@ func TestCallIsChildOfItsRequest(t *testing.T) {
 func TestCallOnASocketIsLinkedToItsOpening(t *testing.T) {
 	request, opening, spans := recorded(t)
 	var tracer Tracer
-	_, span := tracer.Call(Socket(t.Context(), request), "listRuns", "ws")
+	_, span := tracer.Call(tracer.Socket(t.Context(), request), "listRuns", "ws")
 	span.End()
 	got := spans.GetSpans()[0]
 	require.NotEqual(t, opening.SpanContext().TraceID(), got.SpanContext.TraceID())
@@ -129,6 +129,37 @@ func TestUnsampledLaunchLeavesItsRunUntraced(t *testing.T) {
 	require.NotEmpty(t, Traceparent(inner))
 	run, _ := tracer.Run(Work{RunID: "r", Parent: Traceparent(inner)})
 	require.Nil(t, run)
+}
+
+func TestUnsampledSocketLeavesItsCallsAndRunsUntraced(t *testing.T) {
+	request, opening, _ := recorded(t, sdk.WithSampler(sdk.NeverSample()))
+	var tracer Tracer
+	inner, call := tracer.Call(tracer.Socket(t.Context(), request), "launchRun", "ws")
+	call.End()
+	require.Equal(t, opening.SpanContext(), trace.SpanContextFromContext(inner))
+	require.Equal(t, Span{}, call)
+	run, _ := tracer.Run(Work{RunID: "r", Parent: Traceparent(inner)})
+	require.Nil(t, run)
+}
+
+// A socket outlives the provider of its opening, which a reload shuts down.
+func TestOldSocketsDoNotBringTheirProviderBack(t *testing.T) {
+	former, _, before := recorded(t)
+	var tracer Tracer
+	socket := tracer.Socket(t.Context(), former)
+	run, span := tracer.Run(Work{RunID: "first"})
+	require.NotNil(t, run, "the opening of a socket tells the provider, too")
+	span.End()
+	request, _, after := recorded(t)
+	_, call := tracer.Call(request, "listRuns", "http")
+	call.End()
+	_, call = tracer.Call(socket, "listRuns", "ws")
+	call.End()
+	require.Len(t, before.GetSpans(), 2)
+	_, span = tracer.Run(Work{RunID: "second"})
+	span.End()
+	require.Len(t, before.GetSpans(), 2)
+	require.Len(t, after.GetSpans(), 2)
 }
 
 // FuzzParse holds that nothing a database may hold makes parse fail, and that what it

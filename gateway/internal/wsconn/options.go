@@ -19,6 +19,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
 	"github.com/smithersai/caddy-smithers/gateway/internal/frames"
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -116,6 +117,7 @@ type Deps struct {
 	Identity func() wire.Identity // nil: an empty one
 	Metrics  Metrics              // nil: none
 	Logger   *zap.Logger          // nil: none
+	Tracer   *tracing.Tracer      // knows the provider of calls; nil: none
 	Now      func() time.Time     // nil: time.Now
 }
 

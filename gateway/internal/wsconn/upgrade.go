@@ -10,7 +10,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
-	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -80,7 +79,7 @@ func (r *Registry) upgrade(w http.ResponseWriter, req *http.Request, site Site) 
 		return nil, RefusedHandshake
 	}
 	c := r.newConn(ws, h.conn, lightRequest(req, site.Context), site)
-	c.ctx, c.cancel = context.WithCancel(tracing.Socket(context.Background(), req.Context()))
+	c.ctx, c.cancel = context.WithCancel(r.deps.Tracer.Socket(context.Background(), req.Context()))
 	if !r.add(c) { // a drain began meanwhile
 		r.leave(addr, false)
 		h.conn.drop()
