@@ -67,6 +67,7 @@ type Federation struct {
 	hidden    sync.Map     // run id → struct{}: has the id of a run of ours
 	refused   sync.Map     // run id → time.Time: launches refused for a reason that may pass
 	pending   sync.Map     // run id → struct{}: launches under way
+	stranded  sync.Map     // run id → struct{}: launches that another source took
 	authors   sync.Map     // run id → source.Caller: see Expect
 	merged    atomic.Int64 // events, for health
 	complete  atomic.Bool  // the last look at the runs of the source came to its end

@@ -40,6 +40,16 @@ type Launched struct {
 type stored struct {
 	Params json.RawMessage `json:"params"`
 	By     source.Caller   `json:"by"`
+	Origin string          `json:"origin,omitempty"` // peer.origin of who took it; "": not known
+}
+
+// origin tells a Smithers from others across restarts: all processes of modules have one
+// database.
+func (p *peer) origin() string {
+	if r, elsewhere := p.source.(*Remote); elsewhere {
+		return r.ID()
+	}
+	return "module"
 }
 
 // Launch stores a run and has the upstream launch it. Once this returns without an
@@ -81,7 +91,7 @@ func (f *Federation) Launch(ctx context.Context, l Launch) (Launched, error) {
 	row := f.launchRow(&l, w)
 	f.pending.Store(l.RunID, struct{}{})
 	defer f.pending.Delete(l.RunID)
-	existing, err := f.reserve(ctx, row, &l, &stored{Params: params, By: l.By})
+	existing, err := f.reserve(ctx, row, &l, &stored{Params: params, By: l.By, Origin: p.origin()})
 	if err != nil {
 		return Launched{}, err
 	}
@@ -210,9 +220,10 @@ func (f *Federation) forget(ctx context.Context, runID string) error {
 // relaunch looks into a launch of which nothing was seen: the upstream may have ended
 // between its answer and its first write.
 func (f *Federation) relaunch(ctx context.Context, u *store.UpstreamRun) error {
-	if _, busy := f.pending.Load(u.RunID); busy {
-		return nil
+	if _, busy := f.pending.LoadOrStore(u.RunID, struct{}{}); busy {
+		return nil // or the sweep of another source looks into it
 	}
+	defer f.pending.Delete(u.RunID)
 	p, err := f.peerNow()
 	if err != nil {
 		return err
@@ -232,6 +243,13 @@ func (f *Federation) relaunch(ctx context.Context, u *store.UpstreamRun) error {
 	var s stored
 	if err := json.Unmarshal(u.Launch, &s); err != nil {
 		return f.failed(ctx, u, "the stored launch cannot be read")
+	}
+	if s.Origin != "" && s.Origin != p.origin() {
+		if _, before := f.stranded.LoadOrStore(u.RunID, struct{}{}); !before {
+			f.logger.Warn("the Smithers that took a launch is not configured any more; the launch is looked into when it is again",
+				runField(u.RunID), zap.String("taken_by", s.Origin))
+		}
+		return nil
 	}
 	f.logger.Warn("Smithers has lost a launch that it had accepted; it is repeated", runField(u.RunID))
 	_, err = p.call(ctx, s.By, wire.MethodLaunchRun, s.Params)

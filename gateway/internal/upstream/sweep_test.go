@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,6 +122,31 @@ func TestRelaunchIsBounded(t *testing.T) {
 		time.Sleep(2*readLimit + defaultSweep)
 		synctest.Wait()
 		require.Len(t, m.Calls("launchRun"), 2, "it is launched again")
+	})
+}
+
+// A launch without an answer is never repeated at another Smithers than the one that was
+// asked.
+func TestLaunchIsNotRepeatedElsewhere(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Forget: true})
+		_, err := f.Launch(t.Context(), Launch{Workflow: "deploy", RunID: "lost"})
+		require.NoError(t, err)
+		m.Fail(upstreamtest.Faults{})
+		r := newRemote(Target{URL: "http://there"}, address{base: "http://memory"},
+			func(ctx context.Context) (net.Conn, error) { return m.Dial(ctx) })
+		defer r.Close()
+		synctest.Wait()
+		require.NoError(t, f.Use(t.Context(), r, nil))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, m.Calls("launchRun"), 1)
+		require.Equal(t, "running", status(t, f, "lost"))
+		require.NoError(t, f.Use(t.Context(), m, nil))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, m.Calls("launchRun"), 2)
 	})
 }
 
