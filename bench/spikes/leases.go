@@ -64,12 +64,30 @@ func leases(ctx context.Context, c *pgx.Conn, dsn string) error {
 		what := map[string]string{"lock": "Lease as a session's advisory lock", "row": "Lease as a row of 1 s with an epoch"}[how]
 		row(what+": taken over after kill -9", "%.0f ms (median of %d, worst %.0f)", ms(took[rounds/2]), rounds, ms(took[rounds-1]))
 	}
-	// What the epoch is for: the late write of a holder that only seemed dead.
-	tag, err := c.Exec(ctx, "INSERT INTO events SELECT 99, 1, '' FROM leases WHERE run = 1 AND epoch = (SELECT epoch - 1 FROM leases WHERE run = 1) FOR SHARE")
-	if err == nil && tag.RowsAffected() != 0 {
-		err = errors.New("a write of the former epoch was taken")
+	return fence(ctx, c)
+}
+
+// fence shows what the epoch is for: a holder writes until another has the lease, and its
+// late write, when it only seemed dead, is not taken.
+func fence(ctx context.Context, c *pgx.Conn) error {
+	var epoch int64
+	if err := c.QueryRow(ctx, take, "former", 0*time.Second).Scan(&epoch); err != nil {
+		return err
 	}
-	return err
+	write := func(want int64) error {
+		tag, err := c.Exec(ctx, "INSERT INTO events SELECT 99, $1, '' FROM leases WHERE run = 1 AND epoch = $2 FOR SHARE", want, epoch)
+		if err == nil && tag.RowsAffected() != want {
+			err = fmt.Errorf("%d writes of epoch %d were taken, not %d", tag.RowsAffected(), epoch, want)
+		}
+		return err
+	}
+	if err := write(1); err != nil {
+		return err
+	}
+	if _, err := c.Exec(ctx, take, "next", 0*time.Second); err != nil {
+		return err
+	}
+	return write(0)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
