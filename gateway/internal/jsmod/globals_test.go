@@ -143,12 +143,14 @@ func TestAbortReachesTheTask(t *testing.T) {
 	turn, err := d.machine.Start(d.input)
 	require.NoError(t, err)
 	ref := turn.Ops[0].(program.Request).Ref
-	_, err = d.machine.Attempt(program.Attempt{Ref: ref, Number: 1})
+	_, err = d.machine.Attempt(program.Attempt{Ref: ref, Number: 1, Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
 	require.NoError(t, err)
 	<-started
+	require.Len(t, d.machine.(*machine).operations.parents, 1)
 	turn, err = d.machine.Abort(ref, 1, &program.Failure{Message: "too slow", Code: program.CodeTaskTimeout})
 	require.NoError(t, err)
 	require.Equal(t, "aborted: too slow", turn.Ops[0].(program.Output).Text)
+	require.Empty(t, d.machine.(*machine).operations.parents, "an aborted attempt may never end")
 	select {
 	case e := <-d.events:
 		turn, err = d.machine.Deliver(e)

@@ -104,6 +104,8 @@ func (m *machine) Abort(ref int64, number int, reason *program.Failure) (program
 	if reason != nil {
 		json = encodeFailure(reason)
 	}
+	// It may never say that it is over. What its listeners call belongs to its span.
+	defer m.operations.untrace(attemptID{int(ref), number})
 	return m.run("abort", ref, number, undefinedIfNil(json))
 }
 
