@@ -34,7 +34,7 @@ func checkDebian(t *testing.T, deb, binary, root string) {
 		return err
 	}))
 	require.Equal(t, map[string]fs.FileMode{
-		"/DEBIAN/conffiles": 0o644, "/DEBIAN/control": 0o644, "/DEBIAN/postinst": 0o755, "/DEBIAN/postrm": 0o755, "/DEBIAN/prerm": 0o755,
+		"/DEBIAN/conffiles": 0o644, "/DEBIAN/control": 0o644, "/DEBIAN/preinst": 0o755, "/DEBIAN/postinst": 0o755, "/DEBIAN/postrm": 0o755, "/DEBIAN/prerm": 0o755,
 		"/usr/bin/smithers-gateway":                               0o755,
 		"/usr/lib/systemd/system/smithers-gateway.service":        0o644,
 		"/etc/smithers/Caddyfile":                                 0o644,
@@ -78,21 +78,33 @@ func checkDebian(t *testing.T, deb, binary, root string) {
 // which would leave the package half-configured and apt refusing everything.
 func checkScripts(t *testing.T, scripts string) {
 	bin := t.TempDir()
-	calls, fails := filepath.Join(bin, "calls"), filepath.Join(bin, "fails")
-	for name, then := range map[string]string{"getent": "test -e " + bin + "/known", "useradd": "touch " + bin + "/known", "systemctl": "! test -e " + fails} {
+	calls, fails, passwd := filepath.Join(bin, "calls"), filepath.Join(bin, "fails"), filepath.Join(bin, "passwd")
+	for name, then := range map[string]string{"getent": "cat " + bin + "/$1", "useradd": "echo smithers:x:998:998::/var/lib/smithers:/usr/sbin/nologin >" + passwd, "systemctl": "! test -e " + fails} {
 		body := "#!/bin/sh\necho " + name + ` "$@" >>` + calls + "\n" + then + "\n"
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(body), 0o755))
 	}
-	call := func(script string, args ...string) (said, called string) {
+	try := func(script string, args ...string) (said, called string, err error) {
 		require.NoError(t, os.WriteFile(calls, nil, 0o600))
 		text := strings.ReplaceAll(read(t, filepath.Join(scripts, script)), "/run/systemd/system", bin) // systemd runs
 		require.Contains(t, text, "set -e\n")
 		cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", text, script}, args...)...)
 		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, string(out))
-		return string(out), read(t, calls)
+		return string(out), read(t, calls), err
 	}
+	call := func(script string, args ...string) (said, called string) {
+		said, called, err := try(script, args...)
+		require.NoError(t, err, said)
+		return said, called
+	}
+
+	require.NoError(t, os.WriteFile(passwd, []byte("smithers:x:1000:1000::/home/smithers:/bin/bash\n"), 0o600))
+	said, _, err := try("preinst", "install")
+	require.Error(t, err, "the account of a person")
+	require.Contains(t, said, "uid 1000")
+	call("preinst", "upgrade", "1.2.2")
+	require.NoError(t, os.Remove(passwd))
+	call("preinst", "install")
 
 	said, called := call("postinst", "configure", "")
 	require.Contains(t, called, "useradd --system --user-group --home-dir /var/lib/smithers")
@@ -100,6 +112,7 @@ func checkScripts(t *testing.T, scripts string) {
 	require.NotContains(t, called, " start")
 	require.Contains(t, said, "not started")
 
+	call("preinst", "install")
 	said, called = call("postinst", "configure", "1.2.2")
 	require.Empty(t, said, "an upgrade")
 	require.NotContains(t, called, "useradd")
