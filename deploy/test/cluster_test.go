@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -216,7 +217,7 @@ func TestIngressPassesSocketsStreamsAndAddresses(t *testing.T) {
 	secret.swap(t, map[string][]byte{"tokens.json": content})
 	name, address := pod(t, m, secret.dir)
 
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), rig.FreePort(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	host := m.ingress.Spec.Rules[0].Host
 	root := selfSigned(t, dir, host)

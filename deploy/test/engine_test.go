@@ -141,15 +141,6 @@ func count(events []*client.RunEvent, name, contains string) int {
 	return n
 }
 
-// freePort returns a port of this machine that nobody uses now.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // composeTool writes a `docker` for the commands of the guide: `docker compose` is
 // whatever Compose there is, with an override for what this machine cannot do for a
 // service.

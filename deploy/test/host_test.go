@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -31,7 +32,7 @@ func startHost(t *testing.T) *host {
 		absent(t, "the image %s is not there; deploy/test/run makes it", systemdImage)
 	}
 	h := &host{name: "smithers-test-" + strings.ToLower(t.Name()) + "-" + strconv.Itoa(os.Getpid())}
-	port := freePort(t)
+	port := rig.FreePort(t)
 	h.base = fmt.Sprintf("https://localhost:%d", port)
 	// Everything systemd needs, but not --privileged, which not every engine can give.
 	boot := `for c in /sys/fs/cgroup /sys/fs/cgroup/*; do mount -o remount,rw "$c" 2>/dev/null; done; exec /sbin/init`

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
 )
 
@@ -24,7 +25,7 @@ func TestSmithersContainer(t *testing.T) {
 	if image := bunImage(t); dockerImageMissing(image) {
 		absent(t, "the image %s is not there; deploy/test/run makes it with node and npm", image)
 	}
-	http, https := freePort(t), freePort(t)
+	http, https := rig.FreePort(t), rig.FreePort(t)
 	c := &composed{service: "smithers", project: "smithers-test-bun", https: https, tool: composeTool(t, "smithers"), env: []string{
 		"COMPOSE_PROFILES=smithers", "SMITHERS_WORKSPACE=" + example, "SMITHERS_MODULE=gateway.tsx",
 		fmt.Sprintf("HTTP_PORT=%d", http), fmt.Sprintf("HTTPS_PORT=%d", https),
