@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 )
 
 // maxExecOutput bounds what exec keeps of each output stream.
@@ -70,6 +71,9 @@ func (m *machine) exec(ctx context.Context, by attemptID, request []byte) (any, 
 	cmd.WaitDelay = time.Second
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	if parent := tracing.Traceparent(ctx); parent != "" {
+		cmd.Env = append(cmd.Env, "TRACEPARENT="+parent) // what stands behind it counts more
+	}
 	for k, v := range h.options.Env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}

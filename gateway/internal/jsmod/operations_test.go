@@ -30,6 +30,16 @@ func TestFetchTellsItsSpan(t *testing.T) {
 	require.Equal(t, []any{"", "mine"}, runModule(t, testHost(t, HostOptions{}), code).result())
 }
 
+// A program learns of the span by its environment, where the workflow does not say another.
+func TestExecTellsItsSpan(t *testing.T) {
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	code := `const see = async (env) => (await exec('sh', ['-c', 'printf %s "$TRACEPARENT"'], { env })).stdout;
+		return await ctx.task('a', async () => [await see(), await see({ TRACEPARENT: 'mine' })]);`
+	h := testHost(t, HostOptions{Exec: []string{"sh"}})
+	require.Equal(t, []any{parent, "mine"}, runModule(t, h, code, func(d *driver) { d.traced = func(int) string { return parent } }).result())
+	require.Equal(t, []any{"", "mine"}, runModule(t, h, code).result())
+}
+
 // Responses that a workflow has not taken yet are bounded like the fetches under way:
 // what has ended keeps its place until it is delivered.
 func TestFetchesWaitForDelivery(t *testing.T) {
