@@ -63,6 +63,7 @@ type Federation struct {
 
 	queue     queue
 	handed    handed
+	unended   sync.Map     // run id → time.Time: since when it has ended there, but not in its log
 	oversized sync.Map     // run id → struct{}: has an event that is too large to be read
 	hidden    sync.Map     // run id → struct{}: has the id of a run of ours
 	refused   sync.Map     // run id → time.Time: launches refused for a reason that may pass

@@ -158,6 +158,11 @@ func (f *Federation) append(ctx context.Context, at *store.UpstreamRun, events [
 			return err
 		}
 		for i, ev := range events {
+			if settled, err := alreadySettled(tx, run, ev); err != nil {
+				return err
+			} else if settled {
+				continue
+			}
 			fresh := *encoded[i] // a unit may run twice
 			if err := tx.Append(at.RunID, &fresh); err != nil {
 				return err

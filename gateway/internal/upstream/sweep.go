@@ -122,9 +122,14 @@ func (f *Federation) discoverPage(ctx context.Context, p *peer, offset, size int
 	if err != nil {
 		return false, err
 	}
-	unknown, err := f.compare(ctx, rows)
+	unknown, changed, err := f.compare(ctx, rows)
 	if err != nil {
 		return false, err
+	}
+	for _, h := range changed {
+		if err := f.settle(ctx, p, h); err != nil {
+			return false, err
+		}
 	}
 	if more = len(rows) >= size && (gaps || len(unknown) > 0); more {
 		f.complete.Store(false) // before these are known, which would hide the older ones
@@ -142,9 +147,9 @@ func (f *Federation) discoverPage(ctx context.Context, p *peer, offset, size int
 	return more, nil
 }
 
-// compare wakes the runs whose status has changed and returns those that are not here.
-func (f *Federation) compare(ctx context.Context, rows []*hostRow) (unknown []*hostRow, err error) {
-	var changed []string
+// compare wakes the runs whose status has changed and returns them, and those that are
+// not here.
+func (f *Federation) compare(ctx context.Context, rows []*hostRow) (unknown, changed []*hostRow, err error) {
 	err = f.store.View(ctx, func(v *store.View) error {
 		for _, h := range rows {
 			run, err := v.Run(h.RunID)
@@ -156,15 +161,15 @@ func (f *Federation) compare(ctx context.Context, rows []*hostRow) (unknown []*h
 			case !run.Upstream:
 				f.taken(h)
 			case run.Status != h.Status:
-				changed = append(changed, h.RunID)
+				changed = append(changed, h)
 			}
 		}
 		return nil
 	})
-	for _, id := range changed {
-		f.Wake(id)
+	for _, h := range changed {
+		f.Wake(h.RunID)
 	}
-	return unknown, err
+	return unknown, changed, err
 }
 
 // wakeWorking has the logs of running runs read, for events that no socket pushes:
@@ -204,6 +209,11 @@ func (f *Federation) rotate(ctx context.Context, after string) (string, error) {
 			}
 		}
 		f.Wake(u.RunID)
+		if u.Status == wire.RunRunning {
+			if err := f.settleByID(ctx, u.RunID); err != nil {
+				return after, err
+			}
+		}
 	}
 	if len(open) < rotation {
 		return "", nil

@@ -168,3 +168,46 @@ func TestUseIsBounded(t *testing.T) {
 
 // again is another source with the same answers.
 type again struct{ source.Source }
+
+// Smithers writes that a run has ended before it logs it. If it is killed in between the
+// log never says so, and whoever follows the run must be told nevertheless, once.
+func TestEndThatWasNeverLogged(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		run := &upstreamtest.Run{ID: "cut", Workflow: "deploy", Status: "running", CreatedAtMs: time.Now().UnixMilli()}
+		m.Put(run)
+		m.Event("cut", "RunStarted")
+		m.Event("cut", "NodeFinished", "nodeId", "last", "iteration", 0)
+		synctest.Wait()
+		m.EndSilently("cut", "finished")
+		time.Sleep(endGrace / 2)
+		synctest.Wait()
+		require.Equal(t, []string{"node.finished"}, pushedNames(t, f, "cut"), "the event may still come")
+		time.Sleep(endGrace + 3*defaultSweep)
+		synctest.Wait()
+		require.Equal(t, []string{"node.finished", "run.completed"}, pushedNames(t, f, "cut"))
+		require.Equal(t, "finished", status(t, f, "cut"))
+
+		// It comes after all, and is known; what follows is not.
+		m.Event("cut", "RunFinished")
+		m.Event("cut", "RunStarted")
+		m.Event("cut", "RunFinished")
+		time.Sleep(endGrace + 3*defaultSweep)
+		synctest.Wait()
+		require.Equal(t, []string{"node.finished", "run.completed", "run.completed"}, pushedNames(t, f, "cut"))
+	})
+}
+
+func pushedNames(t *testing.T, f *Federation, id string) (names []string) {
+	t.Helper()
+	require.NoError(t, f.store.View(t.Context(), func(v *store.View) error {
+		events, err := v.EventsLog(id, -1, 1000)
+		for _, ev := range events {
+			if ev.Name != "" {
+				names = append(names, ev.Name)
+			}
+		}
+		return err
+	}))
+	return names
+}
