@@ -73,6 +73,7 @@ var timed = map[string]string{
 	"gateway/internal/upstream/devtools.go":               "TestFramesAreOpenedAgain",
 	"gateway/internal/upstream/feed.go":                   "TestFeedIsLookedAfter",
 	"gateway/internal/upstream/reader.go":                 "TestReadIsBounded TestQuietEventsFollowSoon",
+	"gateway/internal/upstream/settle.go":                 "TestEndThatWasNeverLogged",
 	"gateway/internal/upstream/sweep.go":                  "TestSweepFindsWhatNobodyTells TestRelaunchIsBounded",
 	"gateway/internal/upstream/target.go":                 "TestProbesBackOff",
 	"gateway/internal/upstream/watch.go":                  "TestSocketIsTriedAgain TestSilentSocketIsGivenUp TestSocketWithSeldomTicksIsKept",
