@@ -60,7 +60,10 @@ func TestGrowthIsMeasuredEveryMinute(t *testing.T) {
 		require.Equal(t, 1, measured(), "at once")
 		require.Positive(t, r.growth.freeBytes())
 		require.Positive(t, r.store.Stats().WALBytes)
-		require.Equal(t, r.store.Stats().DBBytes, r.growth.sizes[0].bytes, "the write-ahead log is no growth")
+		r.growth.mu.Lock()
+		first := r.growth.sizes[0].bytes
+		r.growth.mu.Unlock()
+		require.Equal(t, r.store.Stats().DBBytes, first, "the write-ahead log is no growth")
 		time.Sleep(10 * growthEvery)
 		require.Equal(t, 11, measured())
 		time.Sleep(24 * time.Hour)

@@ -117,14 +117,15 @@ func TestDecisionBesideWithdrawnPause(t *testing.T) {
 		}
 		return nil
 	})
+	due := h.clock.Due(firstRetry)
 	close(b.release)
 	<-failed
+	h.retries(due)
 	h.decide("gate", true, "")
 	_, err = h.e.Resume(bg, "r", Actor{})
 	require.NoError(t, err)
 	h.block("r")() // whatever was posted has been heard
 	h.clock.advance(firstRetry)
-	h.block("r")()
 	require.Eventually(t, func() bool { return h.run("r").Status == wire.RunFinished }, time.Minute, time.Millisecond, "without any time passing")
 }
 
@@ -148,8 +149,10 @@ func TestPauseBesideTheStartOfAQueuedRun(t *testing.T) {
 		}
 		return err
 	})
+	due := h.clock.Due(firstRetry)
 	close(b.release)
 	<-start
+	h.retries(due)
 	_, err := h.e.Pause(bg, "r", Actor{})
 	require.NoError(t, err)
 	require.Equal(t, wire.RunPaused, h.run("r").Status)
@@ -218,6 +221,13 @@ func TestSlotsOfRunsThatWereNotStored(t *testing.T) {
 	}
 }
 
+// retries waits until a unit that failed is about to be tried again: until then, no
+// advance of the clock would do it. due is what was due before it failed.
+func (h *house) retries(due int) {
+	h.t.Helper()
+	require.Eventually(h.t, func() bool { return h.clock.Due(firstRetry) > due }, time.Minute, time.Millisecond)
+}
+
 // A timer asked for just before the next page of timers is read, and stored just
 // after it, is not forgotten until the page after that.
 func TestTimerBetweenTwoPages(t *testing.T) {
@@ -242,8 +252,10 @@ func TestTimerBetweenTwoPages(t *testing.T) {
 		}
 		return nil
 	})
+	due := h.clock.Due(firstRetry)
 	close(gate)
 	<-failed
+	h.retries(due)
 	h.clock.advance(time.Millisecond) // the page is read
 	h.clock.advance(firstRetry)       // the timer is stored
 	<-b.started

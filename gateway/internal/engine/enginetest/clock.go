@@ -79,6 +79,18 @@ func (c *Clock) Advance(d time.Duration) {
 	c.now = end
 }
 
+// Due counts the timers that Advance(d) would call, those aside that these set.
+func (c *Clock) Due(d time.Duration) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.timers {
+		if !t.done && !t.at.After(c.now.Add(d)) {
+			n++
+		}
+	}
+	return n
+}
+
 // next is the earliest timer that is due at end, nil for none. mu is held.
 func (c *Clock) next(end time.Time) *Timer {
 	kept := c.timers[:0]
