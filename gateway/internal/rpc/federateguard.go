@@ -43,8 +43,13 @@ func (r *Router) guardApproval(ctx context.Context, c *Call, p params, runID str
 		return wire.Errorf(wire.CodeForbidden, "Who may decide this approval cannot be read")
 	}
 	if len(o.AllowedUsers)+len(o.AllowedScopes) == 0 {
-		if o.AllowedUsers, o.AllowedScopes, err = r.listedGate(ctx, runID, p); err != nil {
+		listed := false
+		if o.AllowedUsers, o.AllowedScopes, listed, err = r.listedGate(ctx, runID, p); err != nil {
 			return err
+		}
+		// Its list is of the newest runs only (Q31), its decisions are not.
+		if open := gate != nil && gate.Status == wire.ApprovalRequested; open && !listed {
+			return wire.Errorf(wire.CodeForbidden, "Who may decide this approval cannot be read")
 		}
 	}
 	if len(o.AllowedUsers) > 0 && !slices.Contains(o.AllowedUsers, c.Principal.UserID) {
@@ -60,25 +65,25 @@ func (r *Router) guardApproval(ctx context.Context, c *Call, p params, runID str
 // it: Smithers asks for a decision a moment before its log does, and the logs of some of
 // its versions do not tell. Nobody in particular when
 // it is not listed: there is nothing to decide then, and the upstream says so.
-func (r *Router) listedGate(ctx context.Context, runID string, p params) (users, scopes []string, err error) {
+func (r *Router) listedGate(ctx context.Context, runID string, p params) (users, scopes []string, listed bool, err error) {
 	filter, err := json.Marshal(map[string]any{"runId": runID})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	payload, err := r.deps.Upstream.Call(ctx, source.System, wire.MethodListApprovals, filter)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	var rows []wire.ApprovalRow
 	if json.Unmarshal(payload, &rows) != nil {
-		return nil, nil, wire.Errorf(wire.CodeForbidden, "Who may decide this approval cannot be read")
+		return nil, nil, false, wire.Errorf(wire.CodeForbidden, "Who may decide this approval cannot be read")
 	}
 	for _, row := range rows {
 		if row.RunID == runID && row.NodeID == p.str("nodeId") && row.Iteration == p.iteration() {
-			return row.AllowedUsers, row.AllowedScopes, nil
+			return row.AllowedUsers, row.AllowedScopes, true, nil
 		}
 	}
-	return nil, nil, nil
+	return nil, nil, false, nil
 }
 
 func (r *Router) guardRewind(ctx context.Context, c *Call, runID string) error {

@@ -229,6 +229,9 @@ func (f *Federation) followTree(ctx context.Context, t *tree, conn *websocket.Co
 		}
 		switch frame.Event {
 		case wire.EventDevTools:
+			if len(frame.Payload.Event) == 0 {
+				return errGarbage
+			}
 			if !t.add(frame.Payload.Event) {
 				return errors.New("there was no snapshot for too long")
 			}

@@ -160,7 +160,12 @@ func (f *Federation) append(ctx context.Context, at *store.UpstreamRun, events [
 		for i, ev := range events {
 			if settled, err := alreadySettled(tx, run, ev); err != nil {
 				return err
-			} else if settled {
+			} else if settled { // what it tells beyond the row is taken over, the event is not told twice
+				names, err := f.apply(tx, run, ev)
+				if err != nil {
+					return err
+				}
+				related = append(related, names...)
 				continue
 			}
 			fresh := *encoded[i] // a unit may run twice
@@ -188,6 +193,7 @@ func (f *Federation) append(ctx context.Context, at *store.UpstreamRun, events [
 	for _, id := range related {
 		f.Wake(id)
 	}
+	f.unended.Delete(at.RunID)
 	return nil
 }
 
@@ -197,6 +203,11 @@ func (f *Federation) append(ctx context.Context, at *store.UpstreamRun, events [
 func mayBeHere(tx *store.Tx, at *store.UpstreamRun, events []*logged) error {
 	count, err := tx.EventCount(at.RunID)
 	if err != nil || count <= at.NextSeq || len(events) == 0 {
+		return err
+	}
+	// The event of a schedule is made here, so there is one more than in the log.
+	first, err := tx.EventsLog(at.RunID, -1, 1)
+	if err != nil || count-1 <= at.NextSeq && len(first) > 0 && first[0].Type == wire.TypeCronTriggered {
 		return err
 	}
 	newest, err := tx.EventsLog(at.RunID, count-2, 1)

@@ -47,6 +47,20 @@ func (f *Federation) settle(ctx context.Context, p *peer, h *hostRow) error {
 	return err
 }
 
+// forgetUnended drops what nobody has asked about for long: runs whose log has told their
+// end, or that are gone.
+func (f *Federation) forgetUnended() {
+	f.unended.Range(func(id, since any) bool {
+		if at, ok := since.(time.Time); !ok || time.Since(at) > unendedKept {
+			f.unended.Delete(id)
+		}
+		return true
+	})
+}
+
+// unendedKept is longer than the runs of a rotation take, at a few thousand that are open.
+const unendedKept = 10 * time.Minute
+
 // settleByID is settle for a run that the newest ones may not contain.
 func (f *Federation) settleByID(ctx context.Context, runID string) error {
 	p, err := f.peerNow()

@@ -65,7 +65,8 @@ func (f *Federation) sweepOnce(ctx context.Context, a *attached, reach, working 
 	if !f.isCurrent(a) {
 		return nil // both read one database: the current one is swept
 	}
-	if reach {
+	f.forgetUnended()
+	if reach || a.locked.Load() != nil { // whether it lets us in again
 		if err := f.refresh(ctx, a); err != nil {
 			return err
 		}
@@ -128,7 +129,10 @@ func (f *Federation) discoverPage(ctx context.Context, p *peer, offset, size int
 	}
 	for _, h := range changed {
 		if err := f.settle(ctx, p, h); err != nil {
-			return false, err
+			if ctx.Err() != nil {
+				return false, err
+			}
+			f.logger.Debug("the end of a run cannot be looked into", runField(h.RunID), zap.Error(err)) // the others can
 		}
 	}
 	if more = len(rows) >= size && (gaps || len(unknown) > 0); more {
@@ -189,7 +193,8 @@ func (f *Federation) wakeWorking(ctx context.Context) error {
 }
 
 // rotate has some open runs read, in turn, and looks after launches without an answer.
-// It returns where to go on; "" after the last.
+// It returns where to go on, behind a run with which something is the matter too; ""
+// after the last.
 func (f *Federation) rotate(ctx context.Context, after string) (string, error) {
 	var open []*store.UpstreamRun
 	err := f.store.View(ctx, func(v *store.View) (err error) {
@@ -205,13 +210,13 @@ func (f *Federation) rotate(ctx context.Context, after string) (string, error) {
 			err := f.relaunch(once, u)
 			cancel()
 			if err != nil {
-				return after, err
+				return u.RunID, err // the next time goes on behind it, whatever is the matter with it
 			}
 		}
 		f.Wake(u.RunID)
 		if u.Status == wire.RunRunning {
 			if err := f.settleByID(ctx, u.RunID); err != nil {
-				return after, err
+				return u.RunID, err
 			}
 		}
 	}

@@ -211,3 +211,54 @@ func pushedNames(t *testing.T, f *Federation, id string) (names []string) {
 	}))
 	return names
 }
+
+// A run with which something is the matter does not keep the others from being looked at.
+func TestOneBadRunHoldsNothingUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		for _, id := range []string{"bad", "good"} {
+			m.Put(&upstreamtest.Run{ID: id, Workflow: "deploy", Status: "running", CreatedAtMs: time.Now().UnixMilli()})
+			m.Event(id, "RunStarted")
+		}
+		time.Sleep(defaultSweep)
+		synctest.Wait()
+		m.EndSilently("bad", "of a later version")
+		m.EndSilently("good", "finished")
+		time.Sleep(endGrace + 6*defaultSweep)
+		synctest.Wait()
+		require.Equal(t, "finished", status(t, f, "good"))
+		require.Equal(t, "running", status(t, f, "bad"))
+		time.Sleep(2 * unendedKept)
+		synctest.Wait()
+		f.unended.Range(func(id, _ any) bool { t.Errorf("%v is kept for ever", id); return true })
+	})
+}
+
+// The event of a schedule is made here: a log behind it is not taken for one that was cut,
+// and read from its beginning again and again.
+func TestScheduledRunsAreNotReadAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Cron(map[string]any{"cronId": "c1", "pattern": "* * * * *", "workflowPath": "deploy", "enabled": true, "createdAtMs": 1,
+			"lastRunAtMs": nil, "nextRunAtMs": nil, "errorJson": nil})
+		m.Put(&upstreamtest.Run{ID: "timed", Workflow: "deploy", Status: "running", CreatedAtMs: time.Now().UnixMilli(), By: cronUser})
+		for range 50 {
+			m.Event("timed", "NodeFinished", "nodeId", "n", "iteration", 0)
+			synctest.Wait()
+		}
+		names := pushedNames(t, f, "timed")
+		require.Len(t, names, 51)
+		require.Equal(t, "cron.triggered", names[0])
+		at, err := f.position(t.Context(), "timed")
+		require.NoError(t, err)
+		var whole int
+		require.NoError(t, f.store.Update(t.Context(), func(tx *store.Tx) error {
+			events, err := tx.EventsLog("timed", -1, 100)
+			if err == nil {
+				whole = len(events)
+				err = mayBeHere(tx, at, []*logged{{TimestampMs: events[len(events)-1].AtMs}})
+			}
+			return err
+		}), "of %d events", whole)
+	})
+}
