@@ -158,6 +158,9 @@ func askTree(conn *websocket.Conn, runID string, after *int64) error {
 			if err != nil {
 				return err
 			}
+			if frame.ID == connectID { // it is about this gateway, not about who asks for frames
+				return fmt.Errorf("the upstream refuses a socket: %s", refusal.Message)
+			}
 			return refusal
 		case frame.ID == treeID:
 			return nil
