@@ -47,7 +47,7 @@ func TestTrustedProxyFailsClosed(t *testing.T) {
 	require.Equal(t, 401, p.headers(t, "listRuns", identity...))
 	require.Equal(t, 401, p.headers(t, "listRuns", append(identity, "X-Forwarded-For", "10.1.2.3")...), "the peer counts, not what it says")
 	trusting("127.0.0.1/32")
-	require.Equal(t, 200, p.headers(t, "listRuns", identity...))
+	p.wait("the config to be in force", func() bool { return p.headers(t, "listRuns", identity...) == 200 })
 	require.Equal(t, 200, p.headers(t, "listRuns"), "default scopes")
 	require.Equal(t, 403, p.headers(t, "launchRun", "X-User-Scopes", "run:read"))
 }
@@ -64,7 +64,7 @@ func TestModesByReload(t *testing.T) {
 	require.Zero(t, code, out)
 	<-socket.Done()
 	require.Equal(t, 1008, socket.CloseCode())
-	require.NoError(t, p.as("").Call(t.Context(), "listRuns", nil, nil))
+	p.wait("the mode to be in force", func() bool { return p.as("").Call(t.Context(), "listRuns", nil, nil) == nil })
 	require.Equal(t, 401, p.headers(t, "listRuns", "Origin", "http://evil.example"))
 
 	s.caddyfile("auth jwt {\n\t\t\tissuer i\n\t\t\taudience a\n\t\t\tsecret short\n\t\t}")

@@ -48,7 +48,7 @@ func TestKilledAtRandomPoints(t *testing.T) {
 		logs = append(logs, p.Errors()...)
 	}
 	p := s.Start()
-	require.NoError(t, fleet.Finish(2*time.Minute))
+	require.NoError(t, fleet.Finish(rig.Patience))
 	require.NoError(t, fleet.Replay())
 	p.Terminate()
 	require.Zero(t, p.Cmd.ProcessState.ExitCode())

@@ -49,6 +49,7 @@ func TestEveryQueryHasSeries(t *testing.T) {
 	config := s.Caddyfile(fmt.Sprintf("max_auth_failures 2\nupstream http://127.0.0.1:%d {\n\ttoken %s\n}", behind.Port, secret), "")
 	token := s.Issue(rig.AllScopes+",cron:read,cron:write", "alice")
 	p := s.Start("run", "--config", s.Write("Caddyfile", config)).As(token).Accepts()
+	p.HTTP = rig.Steady()
 	ask := scrape(t, prometheus, s.Port, behind.Port)
 	once(t, p, s, config)
 	runs := pressure(t, p)

@@ -82,6 +82,9 @@ func pressure(t *testing.T, p *rig.Process) (runs func() int64) {
 // few launches some runs on a socket of its own and follows each to its end.
 func few(ctx context.Context, p *rig.Process, name string, ended *atomic.Int64) error {
 	socket, err := p.Client.Dial(ctx, client.DialOptions{})
+	for rig.Lost(err) && ctx.Err() == nil { // by a reload, as rig.Steady says
+		socket, err = p.Client.Dial(ctx, client.DialOptions{})
+	}
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,9 @@ func refused(p *rig.Process, method string, params any) *client.Error {
 	return failure
 }
 
+// forever are the parameters of a launch whose run works until it is cancelled.
+var forever = object{"workflow": "slow", "input": object{"ms": 3_600_000}}
+
 // launch starts a run and waits for a status.
 func launch(p *rig.Process, workflow string, input any, status string) string {
 	p.T.Helper()

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -166,6 +167,17 @@ func (c *crowd) finish() (events int) {
 		}
 	}
 	return events
+}
+
+// nothingWrong holds that the process has logged no error.
+func (c *crowd) nothingWrong() {
+	c.t.Helper()
+	for _, line := range c.p.Errors() {
+		// Caddy waits for open streams as long as the grace period says, and says so.
+		if !strings.Contains(line, "server graceful shutdown") {
+			c.t.Errorf("logged: %s", line)
+		}
+	}
 }
 
 // once holds that every tick's body ran once.

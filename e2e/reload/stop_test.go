@@ -39,15 +39,16 @@ func TestTermEndsInTime(t *testing.T) {
 			w.leftToReturn(t)
 		}
 		slices.Sort(closed)
-		spread := closed[len(closed)*9/10] - closed[len(closed)/10]
+		moments := map[time.Duration]bool{}
+		for _, at := range closed {
+			moments[at.Truncate(100*time.Millisecond)] = true
+		}
 		t.Logf("stop %d: %s; %d sockets and streams closed from %s to %s", n+1, took.Round(time.Millisecond), len(closed),
 			closed[0].Round(time.Millisecond), closed[len(closed)-1].Round(time.Millisecond))
 		if sockets >= 100 {
-			require.Greater(t, spread, closed[len(closed)-1]/4, "the sockets do not all come back in the same moment")
+			require.Greater(t, len(moments), 5, "the sockets do not all come back in the same moment")
 		}
-		for _, line := range c.p.Errors() {
-			t.Errorf("logged: %s", line)
-		}
+		c.nothingWrong()
 
 		c.restart()
 	}

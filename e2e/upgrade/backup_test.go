@@ -3,7 +3,6 @@ package upgrade
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -31,7 +30,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	require.Zero(t, code, out)
 	copied := fleet.Runs()
 	p.Wait("further runs", func() bool { return fleet.Runs() > copied+10 })
-	require.NoError(t, fleet.Finish(time.Minute))
+	require.NoError(t, fleet.Finish(rig.Patience))
 	require.NoError(t, decide(p, "parked")) // the copy does not know
 	p.Status("parked", "finished")
 	last := history(t, p, "parked")

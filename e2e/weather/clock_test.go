@@ -136,7 +136,7 @@ func TestClockIsSetBothWays(t *testing.T) {
 	require.Equal(t, "waiting-timer", status(p, "fifty"))
 	require.Equal(t, http.StatusOK, p.Probe("/health/ready"))
 
-	require.NoError(t, fleet.Finish(time.Minute))
+	require.NoError(t, fleet.Finish(rig.Patience))
 	require.NoError(t, fleet.Replay())
 	for _, v := range load.Judge(fleetOnly(ledger.Entries())) {
 		t.Error(v)

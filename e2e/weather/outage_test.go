@@ -114,7 +114,7 @@ func TestKilledWhileSyncsFail(t *testing.T) {
 		end()
 	}
 	s.Start()
-	require.NoError(t, fleet.Finish(time.Minute))
+	require.NoError(t, fleet.Finish(rig.Patience))
 	require.NoError(t, fleet.Replay())
 	for _, v := range load.Judge(ledger.Entries()) {
 		t.Error(v)

@@ -57,7 +57,7 @@ func storm(t *testing.T, s *rig.Site, lasting time.Duration, begin func(p *rig.P
 	p.Status(known, "finished")
 	more := fleet.Runs() + 6
 	p.Wait("further runs", func() bool { return fleet.Runs() > more })
-	require.NoError(t, fleet.Finish(time.Minute))
+	require.NoError(t, fleet.Finish(rig.Patience))
 	require.NoError(t, fleet.Replay())
 	for _, v := range load.Judge(ledger.Entries()) {
 		t.Error(v)
