@@ -179,7 +179,7 @@ func TestProbes(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, body = h.do("GET", "/metrics", "op", "")
 		return strings.Contains(string(body), `smithers_gateway_runs_completed_total{status="finished",workflow="static"} 1`)
-	}, 5*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	for _, line := range []string{`smithers_gateway_rpc_calls_total{method="launchRun",transport="http"} 1`,
 		`smithers_gateway_runs_started_total{resume="false",source="user",workflow="static"} 1`,
 		`smithers_gateway_build_info{`, `smithers_gateway_up 1`, `smithers_gateway_store_commits_total`} {

@@ -118,7 +118,7 @@ func open(t *testing.T, dir string, c *clock, launcher func(Launcher) Launcher, 
 
 func (w *world) close() {
 	w.sched.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(w.t, w.engine.Stop(ctx))
 	require.NoError(w.t, w.store.Close())

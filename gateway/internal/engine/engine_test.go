@@ -74,7 +74,7 @@ func (h *house) close() {
 	if h.e == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := h.e.Stop(ctx); err != nil && !h.fault.Dead() {
 		h.t.Errorf("stop: %v", err)
@@ -87,7 +87,7 @@ func (h *house) close() {
 func (h *house) crash() {
 	h.fault.Kill()
 	h.e.abandon()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	_ = h.e.Stop(ctx)
 	require.NoError(h.t, h.st.Close())

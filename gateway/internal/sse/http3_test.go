@@ -57,7 +57,7 @@ func TestHTTP3(t *testing.T) {
 		d.add("r", "node.started")
 		require.Equal(t, []string{fmt.Sprintf("%d node.started", i+2)}, r.names(1))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	shut := make(chan error, 1)
 	go func() { shut <- s.Shutdown(ctx) }()

@@ -131,7 +131,7 @@ func TestStopSaysWhenToComeBack(t *testing.T) {
 	r := get(t, s.Client(), s.URL+"/r")
 	r.names(1)
 	require.Equal(t, 1, h.Len())
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, h.Drain(ctx))
 	e, ok := r.next()

@@ -347,7 +347,7 @@ func (g *testGateway) dial(token string) *client {
 }
 
 func (g *testGateway) tryDial(token string) (*client, error) {
-	d := websocket.Dialer{HandshakeTimeout: 5 * time.Second}
+	d := websocket.Dialer{HandshakeTimeout: time.Minute}
 	var h http.Header
 	if token != "" {
 		h = http.Header{"Authorization": {"Bearer " + token}}

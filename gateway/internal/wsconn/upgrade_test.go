@@ -131,7 +131,7 @@ func TestUpgradeThroughWrappedWriterAndSubprotocol(t *testing.T) {
 		g.reg.ServeHTTP(wrapped{w}, r, Site{Auth: g.auth, Done: func() { close(ended) }})
 	}))
 	defer srv.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ws, resp, err := websocket.Dial(ctx, srv.URL, &websocket.DialOptions{Subprotocols: []string{"smithers", "other"}})
 	require.NoError(t, err)
