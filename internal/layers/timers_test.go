@@ -76,6 +76,7 @@ var timed = map[string]string{
 	"gateway/internal/upstream/settle.go":                 "TestEndThatWasNeverLogged",
 	"gateway/internal/upstream/sweep.go":                  "TestSweepFindsWhatNobodyTells TestRelaunchIsBounded",
 	"gateway/internal/upstream/target.go":                 "TestProbesBackOff",
+	"gateway/internal/upstream/treesocket.go":             "TestFramesWithSeldomTicksAreKept",
 	"gateway/internal/upstream/watch.go":                  "TestSocketIsTriedAgain TestSilentSocketIsGivenUp TestSocketWithSeldomTicksIsKept",
 	"gateway/internal/upstream/workflows.go":              "TestHungSourceIsNotWaitedFor TestUseIsBounded",
 	"gateway/internal/upstream/upstreamtest/fake.go":      "not: a tool of tests, whose delays are those of the test's clock",

@@ -162,6 +162,11 @@ func knownStatus(s string) bool {
 	return false
 }
 
+// quietAllowed is how long a socket may bring nothing, by the answer to connect.
+func quietAllowed(hello []byte) time.Duration {
+	return max(silence, min(ticksMissed*tickOf(hello), lastSilence))
+}
+
 // tickOf reads from the answer to connect how often a socket ticks; 0: it does not say.
 func tickOf(frame []byte) time.Duration {
 	var hello struct {

@@ -2,12 +2,9 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
 	"github.com/smithersai/caddy-smithers/gateway/wire"
@@ -37,8 +34,8 @@ func (f *Federation) WatchFrames(ctx context.Context, runID string, after *int64
 		if !fresh {
 			return c, nil
 		}
-		conn, err := f.openTree(ctx, runID, after)
-		if err != nil {
+		conn, err := f.openTree(ctx, t, runID, after)
+		if err != nil && (t.detach(c) || ctx.Err() == nil) {
 			t.fail(asWire(err))
 			f.dropTree(t)
 			return nil, asWire(err)
@@ -50,7 +47,10 @@ func (f *Federation) WatchFrames(ctx context.Context, runID string, after *int64
 		t.mu.Unlock()
 		if ended || !f.goes(func() { f.readTree(life, t, runID, conn) }) {
 			stop()
-			_ = conn.Close()
+			conn.close()
+		}
+		if err != nil { // this client has gone; others wait for the same stream
+			return nil, asWire(err)
 		}
 		return c, nil
 	}
@@ -71,7 +71,7 @@ func (f *Federation) treeOf(runID string, after *int64) (t *tree, fresh bool, er
 		return nil, false, wire.Errorf(wire.CodeRateLimited,
 			"Gateway DevTools stream limit reached: %d runs of Smithers are being watched.", maxTrees).With("retryable", true)
 	}
-	t = &tree{cursors: map[*TreeCursor]struct{}{}}
+	t = &tree{cursors: map[*TreeCursor]struct{}{}, held: &f.treeBytes}
 	f.trees[t] = struct{}{}
 	if after == nil {
 		t.key = runID
@@ -88,7 +88,7 @@ func (f *Federation) dropTree(t *tree) {
 		delete(f.shared, t.key)
 	}
 	f.mu.Unlock()
-	t.fail(wire.Errorf(wire.CodeServerError, "The stream of the run's frames has ended; subscribe again."))
+	t.fail(errTreeOver)
 	t.mu.Lock()
 	stop := t.stop
 	t.mu.Unlock()
@@ -108,8 +108,8 @@ func (f *Federation) goes(do func()) bool {
 	return true
 }
 
-// openTree opens a socket that brings the frames of a run.
-func (f *Federation) openTree(ctx context.Context, runID string, after *int64) (*websocket.Conn, error) {
+// openTree opens a socket that brings the frames of a run, into t.
+func (f *Federation) openTree(ctx context.Context, t *tree, runID string, after *int64) (*treeSocket, error) {
 	p, err := f.peerNow()
 	if err != nil {
 		return nil, err
@@ -118,72 +118,34 @@ func (f *Federation) openTree(ctx context.Context, runID string, after *int64) (
 	if err != nil {
 		return nil, &down{answer: unavailable(p.source.Status()), cause: err}
 	}
+	conn.SetReadLimit(maxTreeBytes + maxTreeHead)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	if err := askTree(conn, runID, after); err != nil {
-		_ = conn.Close()
+	s := &treeSocket{Conn: conn}
+	if err := s.ask(t, runID, after); err != nil {
+		s.close()
 		var refusal *wire.Error
 		if errors.As(err, &refusal) {
 			return nil, refusal
 		}
 		return nil, &down{answer: unavailable(p.source.Status()), cause: err}
 	}
-	return conn, nil
-}
-
-const treeID = "frames"
-
-// askTree waits for the answers to connect and streamDevTools.
-func askTree(conn *websocket.Conn, runID string, after *int64) error {
-	if err := conn.SetReadDeadline(time.Now().Add(connectLimit)); err != nil {
-		return err
-	}
-	for {
-		_, text, err := conn.ReadMessage()
-		if err != nil {
-			return err
-		}
-		var frame struct {
-			Type, ID string
-			OK       bool
-			Error    json.RawMessage
-		}
-		switch {
-		case json.Unmarshal(text, &frame) != nil:
-			return errGarbage
-		case frame.Type != "res":
-			continue
-		case !frame.OK:
-			refusal, err := decodeError(frame.Error)
-			if err != nil {
-				return err
-			}
-			if frame.ID == connectID { // it is about this gateway, not about who asks for frames
-				return fmt.Errorf("the upstream refuses a socket: %s", refusal.Message)
-			}
-			return refusal
-		case frame.ID == treeID:
-			return nil
-		case frame.ID != connectID:
-			continue
-		}
-		params := map[string]any{"runId": runID}
-		if after != nil {
-			params["afterSeq"] = *after
-		}
-		if err := conn.WriteJSON(map[string]any{"type": "req", "id": treeID, "method": wire.MethodStreamDevTools, "params": params}); err != nil {
-			return err
-		}
-	}
+	return s, nil
 }
 
 // readTree reads a stream until ctx ends, again and again while the upstream goes away.
-func (f *Federation) readTree(ctx context.Context, t *tree, runID string, conn *websocket.Conn) {
+// conn may be nil: it is to be opened.
+func (f *Federation) readTree(ctx context.Context, t *tree, runID string, conn *treeSocket) {
 	retry := firstRetry
 	for {
 		if conn != nil {
 			began := time.Now()
-			err := f.followTree(ctx, t, conn)
+			err := conn.follow(ctx, t)
+			var final *wire.Error
+			if errors.As(err, &final) {
+				t.fail(final)
+				return
+			}
 			if time.Since(began) > lastRetry {
 				retry = firstRetry
 			}
@@ -199,47 +161,9 @@ func (f *Federation) readTree(ctx context.Context, t *tree, runID string, conn *
 		retry = min(2*retry, lastRetry)
 		var err error
 		var refusal *wire.Error
-		if conn, err = f.openTree(ctx, runID, nil); err != nil && !isDown(err) && errors.As(err, &refusal) {
+		if conn, err = f.openTree(ctx, t, runID, nil); err != nil && !isDown(err) && errors.As(err, &refusal) {
 			t.fail(refusal)
 			return
-		}
-	}
-}
-
-// followTree takes the events of one connection.
-func (f *Federation) followTree(ctx context.Context, t *tree, conn *websocket.Conn) error {
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer func() {
-		stop()
-		_ = conn.Close()
-	}()
-	for {
-		if err := conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
-			return err
-		}
-		_, text, err := conn.ReadMessage()
-		if err != nil {
-			return err
-		}
-		var frame struct {
-			Event   string
-			Payload struct {
-				Event, Error json.RawMessage
-			}
-		}
-		if json.Unmarshal(text, &frame) != nil {
-			return errGarbage
-		}
-		switch frame.Event {
-		case wire.EventDevTools:
-			if len(frame.Payload.Event) == 0 {
-				return errGarbage
-			}
-			if !t.add(frame.Payload.Event) {
-				return errors.New("there was no snapshot for too long")
-			}
-		case wire.EventDevToolsError:
-			return fmt.Errorf("it says %s", frame.Payload.Error)
 		}
 	}
 }

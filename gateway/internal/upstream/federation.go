@@ -59,6 +59,8 @@ type Federation struct {
 	trees   map[*tree]struct{}   // streams of frames
 	shared  map[string]*tree     // those that begin with the newest frame, by run
 
+	treeBytes atomic.Int64 // that all of them hold
+
 	forwarded chan struct{} // a token for each call that waits for a source
 
 	queue     queue

@@ -2,15 +2,31 @@ package upstream
 
 import (
 	"encoding/json"
+	"errors"
 	"sync"
+	"sync/atomic"
+
+	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
 // Bounds of the streams of frames.
 const (
-	maxTrees     = 256      // streams that the upstream has of this gateway at once
-	maxTreeBytes = 16 << 20 // of one: then it begins again with a snapshot
-	maxTreeItems = 1000
+	maxTrees      = 256       // streams that the upstream has of this gateway at once
+	maxTreeBytes  = 16 << 20  // of a snapshot, and of what one stream holds: then it begins again
+	maxTreesBytes = 256 << 20 // that all streams hold
+	maxTreeItems  = 1000
 )
+
+// Why a stream is over.
+var (
+	errTreeOver     = wire.Errorf(wire.CodeServerError, "The stream of the run's frames has ended; subscribe again.")
+	errTreeTooLarge = wire.Errorf(wire.CodePayloadTooLarge, "A frame of this run has more than %d bytes and cannot be streamed; "+
+		"read it with getDevToolsSnapshot.", maxTreeBytes)
+	errTreesFull = wire.Errorf(wire.CodeBackpressure, "DevTools streams take all the memory there is for them; subscribe again later.")
+)
+
+// errTreeBehind: there was no snapshot for too long, or none at all.
+var errTreeBehind = errors.New("no snapshot to go on from")
 
 // tree is a stream of the frames of a run, which any number of cursors read. It holds
 // the newest snapshot and what followed.
@@ -19,10 +35,11 @@ type tree struct {
 
 	mu      sync.Mutex
 	cursors map[*TreeCursor]struct{}
-	epoch   int      // of the snapshot
-	items   [][]byte // events, the snapshot first
-	size    int
-	err     error // why it is over
+	epoch   int           // of the snapshot
+	items   [][]byte      // events, the snapshot first
+	size    int           // bytes of them
+	held    *atomic.Int64 // bytes of all streams
+	err     error         // why it is over
 	stop    func()
 }
 
@@ -74,17 +91,32 @@ func (t *tree) attach(c *TreeCursor) bool {
 	return true
 }
 
-// detach reports whether that was the last cursor.
+// detach reports whether that was the last cursor. Then the stream is over: who comes
+// now needs another.
 func (t *tree) detach(c *TreeCursor) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.cursors, c)
-	return len(t.cursors) == 0
+	if len(t.cursors) > 0 {
+		return false
+	}
+	if t.err == nil {
+		t.err = errTreeOver
+	}
+	t.epoch++
+	t.keep(nil, 0)
+	return true
 }
 
-// add takes an event of the upstream. False: there are so many without a snapshot that
-// the stream is to begin again.
-func (t *tree) add(event json.RawMessage) bool {
+// keep holds events in place of those before. mu is held.
+func (t *tree) keep(items [][]byte, size int) {
+	t.held.Add(int64(size - t.size))
+	t.items, t.size = items, size
+}
+
+// add takes an event of the upstream. errTreeBehind: the stream is to begin again; a
+// *wire.Error is final.
+func (t *tree) add(event json.RawMessage) error {
 	var head struct {
 		Kind string `json:"kind"`
 	}
@@ -92,16 +124,22 @@ func (t *tree) add(event json.RawMessage) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
+	case t.err != nil:
+		return t.err
+	case len(event) > maxTreeBytes:
+		return errTreeTooLarge
 	case head.Kind == "snapshot":
-		t.items, t.size = nil, 0
+		t.keep(nil, 0)
 		t.epoch++
 	case len(t.items) == 0 || len(t.items) >= maxTreeItems || t.size+len(event) > maxTreeBytes:
-		return false
+		return errTreeBehind
 	}
-	t.items = append(t.items, event)
-	t.size += len(event)
+	if t.held.Load()+int64(len(event)) > maxTreesBytes {
+		return errTreesFull
+	}
+	t.keep(append(t.items, event), t.size+len(event))
 	t.wakeAll()
-	return true
+	return nil
 }
 
 // fail ends the stream for all of its cursors.

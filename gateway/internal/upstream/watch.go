@@ -103,7 +103,7 @@ func (f *Federation) listen(ctx context.Context, a *attached, connected chan<- s
 		id, name, hello := pushedRun(frame)
 		switch {
 		case hello == connectID:
-			quiet = max(silence, min(ticksMissed*tickOf(frame), lastSilence))
+			quiet = quietAllowed(frame)
 			notify(connected)
 		case id != "":
 			f.pushed(a, id, name)

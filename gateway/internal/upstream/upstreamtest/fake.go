@@ -80,6 +80,8 @@ type Faults struct {
 	Forget     bool          // launches are answered and forgotten
 	CutLaunch  bool          // launches are done, and the connection is cut
 	RefuseRuns string        // error code for launches
+	Mute       bool          // who asks for frames is not answered
+	Early      bool          // frames come before the answer to who asks for them
 	Tick       time.Duration // told to new sockets; nothing ticks. 0: not told
 }
 

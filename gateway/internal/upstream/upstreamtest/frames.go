@@ -38,6 +38,8 @@ func (f *Fake) watchFrames(c *websocket.Conn, id string, p frameParams) {
 		_ = c.WriteJSON(map[string]any{"type": "res", "id": id, "ok": false, "error": map[string]any{"code": code, "message": "refused"}})
 	}
 	switch {
+	case f.faults.Mute:
+		return
 	case r == nil:
 		refuse("RunNotFound")
 		return
@@ -45,7 +47,14 @@ func (f *Fake) watchFrames(c *websocket.Conn, id string, p frameParams) {
 		refuse("SeqOutOfRange")
 		return
 	}
-	_ = c.WriteJSON(map[string]any{"type": "res", "id": id, "ok": true, "payload": map[string]any{"streamId": "s"}})
+	answer := func() {
+		_ = c.WriteJSON(map[string]any{"type": "res", "id": id, "ok": true, "payload": map[string]any{"streamId": "s"}})
+	}
+	if f.faults.Early {
+		defer answer()
+	} else {
+		answer()
+	}
 	f.watching[c] = p.RunID
 	from := 0
 	for i, event := range r.Frames {
