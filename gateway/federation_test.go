@@ -387,6 +387,11 @@ func TestUpstreamByToken(t *testing.T) {
 	decide := obj{"runId": id, "nodeId": "gate", "approved": true}
 	h.refused("approver", "submitApproval", decide, 403, "FORBIDDEN", "User is not allowed to decide this approval")
 	require.Empty(t, fake.Calls("submitApproval"))
+	fake.Fail(upstreamtest.Faults{Cut: true})
+	status, _ := h.rpc("op", "submitApproval", decide)
+	require.Equal(t, 503, status)
+	require.Empty(t, h.audit("decide"), "it was not forwarded")
+	fake.Fail(upstreamtest.Faults{})
 	h.call("submitApproval", decide, nil)
 	require.Len(t, fake.Calls("submitApproval"), 1)
 	h.call("rewindRun", obj{"runId": id, "frameNo": 1, "confirm": true}, nil)
@@ -517,7 +522,7 @@ func TestUpstreamRunsGoWhenSmithersHasRemovedThem(t *testing.T) {
 		fake.Event(id, "RunFinished")
 		return id
 	}
-	lost, kept := ended(), ended()
+	odd, lost, kept := ended(), ended(), ended()
 	open := h.launch("theirs", obj{})
 	fake.Event(open, "RunStarted")
 	run, release := h.gateway.acquire()
@@ -534,14 +539,15 @@ func TestUpstreamRunsGoWhenSmithersHasRemovedThem(t *testing.T) {
 		}))
 		return ids
 	}
-	eventually(t, "the copies", func() bool { return len(copies()) == 3 })
+	eventually(t, "the copies", func() bool { return len(copies()) == 4 })
+	fake.Put(&upstreamtest.Run{ID: odd, Workflow: "theirs", Status: "of-another-version"}) // whose row cannot be read
 	asked := len(fake.Calls("getRun"))
 	eventually(t, "several looks", func() bool { return len(fake.Calls("getRun")) >= asked+4 })
-	require.Len(t, copies(), 3, "what Smithers has stays")
+	require.Len(t, copies(), 4, "what Smithers has stays")
 	fake.Stop()
 	fake.Lose(lost)
 	fake.Lose(open)
 	fake.Start()
-	eventually(t, "the copy to go", func() bool { return len(copies()) == 2 })
-	require.ElementsMatch(t, []string{kept, open}, copies(), "an open run is not old, whoever has it")
+	eventually(t, "the copy to go", func() bool { return len(copies()) == 3 })
+	require.ElementsMatch(t, []string{odd, kept, open}, copies(), "an open run is not old, whoever has it")
 }

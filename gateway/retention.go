@@ -132,7 +132,7 @@ func (r *running) removeGone(ctx context.Context, limit time.Time, after string)
 		gone, err := r.federation.Gone(ctx, id)
 		if err != nil {
 			r.logger.Debug("Smithers cannot be asked about an old run", zap.String("run", id), zap.Error(err))
-			return kept, nil
+			return id, nil // it is still there; should it be the matter, the others have their turn
 		}
 		if gone {
 			switch err := r.removeRun(id); {

@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,7 +112,9 @@ func (r *Router) forwardRun(ctx context.Context, c *Call, m wire.Method, p param
 	}
 	if up.OneIdentity() {
 		if err := r.guard(ctx, c, m, p, id); err != nil {
-			r.noteForwarded(ctx, c, m, p, id, nil, err)
+			if m.Name == wire.MethodRewindRun { // nothing was forwarded, but each rewind that was tried is noted
+				r.noteForwarded(ctx, c, m, p, id, nil, err)
+			}
 			return nil, err
 		}
 	}
@@ -220,40 +221,30 @@ func (r *Router) rerunUpstream(ctx context.Context, c *Call, p params) (any, boo
 		if newID == "" {
 			newID = uuid.NewString()
 		}
-		if params, err = withMember(params, "newRunId", newID); err != nil {
+		if params, err = upstream.WithMember(params, "newRunId", newID); err != nil {
 			return nil, true, err
 		}
-		defer r.deps.Upstream.Expect(newID, caller(c))()
+		forget, ok := r.deps.Upstream.Expect(newID, caller(c))
+		if !ok {
+			return nil, true, wire.Errorf(wire.CodeConflict, "Run %s is being launched already", newID)
+		}
+		defer forget()
 	}
-	payload, err := r.deps.Upstream.Call(ctx, caller(c), c.Method, params)
-	r.launchedThere(ctx, c, forwardedDetail{RerunOf: id}, payload, err)
+	payload, err := r.launchThere(ctx, c, wire.MethodRerun, params, forwardedDetail{RerunOf: id})
 	return payload, true, err
 }
 
-// withMember sets a member of an object to a text.
-func withMember(object json.RawMessage, name, value string) (json.RawMessage, error) {
-	var members map[string]any
-	d := json.NewDecoder(bytes.NewReader(object))
-	d.UseNumber()
-	if err := d.Decode(&members); err != nil {
-		return nil, err
-	}
-	members[name] = value
-	return json.Marshal(members)
-}
-
-// launchedThere takes over a run that an answer names, and notes who has launched it.
-func (r *Router) launchedThere(ctx context.Context, c *Call, d forwardedDetail, payload json.RawMessage, err error) {
-	id := parseParams(payload).str("runId")
+// launchThere has the upstream launch a run by a method that names it in its answer, and
+// notes who has launched it.
+func (r *Router) launchThere(ctx context.Context, c *Call, method string, params json.RawMessage, d forwardedDetail) (json.RawMessage, error) {
+	payload, id, err := r.deps.Upstream.LaunchBy(ctx, caller(c), method, c.Method, params)
 	if err != nil || id == "" {
-		return
+		return payload, err
 	}
 	d.Upstream, d.Outcome = true, "ok"
 	r.noteDone(ctx, c, "launch", id, d)
-	if _, err := r.deps.Upstream.Owns(ctx, id); err == nil { // the copy is there
-		r.deps.Upstream.Wake(id)
-	}
 	c.widen(id)
+	return payload, nil
 }
 
 // refuse answers what cannot be done for a run that Smithers executes.

@@ -45,12 +45,15 @@ func (r *Router) federatedCron(ctx context.Context, c *Call, m wire.Method, p pa
 	if !there {
 		return nil, false, nil
 	}
-	payload, err := r.forward(ctx, c)
+	var payload json.RawMessage
+	var err error
+	if m.Name == wire.MethodCronRun {
+		payload, err = r.launchThere(ctx, c, m.Name, c.Params, forwardedDetail{CronID: cut(id)})
+	} else {
+		payload, err = r.forward(ctx, c)
+	}
 	if err == nil {
 		r.deps.Upstream.Touch(store.CollectionCrons)
-	}
-	if m.Name == wire.MethodCronRun {
-		r.launchedThere(ctx, c, forwardedDetail{CronID: cut(id)}, payload, err)
 	}
 	return payload, true, err
 }

@@ -138,19 +138,19 @@ func decodeRow(data json.RawMessage) (*hostRow, error) {
 	return row, nil
 }
 
-// decodeRows leaves out rows that cannot be runs.
-func decodeRows(data json.RawMessage) ([]*hostRow, error) {
+// decodeRows leaves out rows that cannot be runs. all counts them, too.
+func decodeRows(data json.RawMessage) (kept []*hostRow, all int, err error) {
 	var rows []*hostRow
 	if json.Unmarshal(data, &rows) != nil {
-		return nil, errGarbage
+		return nil, 0, errGarbage
 	}
-	kept := rows[:0]
+	kept = rows[:0]
 	for _, row := range rows {
 		if row.valid() {
 			kept = append(kept, row)
 		}
 	}
-	return kept, nil
+	return kept, len(rows), nil
 }
 
 func knownStatus(s string) bool {

@@ -81,10 +81,11 @@ func FuzzDecodeRows(f *testing.F) {
 	f.Add([]byte(`[{"runId":"r","status":"running","createdAtMs":1,"configJson":"{\"gatewayTriggeredBy\":\"cron:gateway\"}","errorJson":"{"}]`))
 	f.Add([]byte(`[{"runId":"r","status":"finished","finishedAtMs":null,"configJson":"x","parentRunId":"p"},null,{"status":5}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rows, err := decodeRows(data)
+		rows, all, err := decodeRows(data)
 		if err != nil {
 			return
 		}
+		require.GreaterOrEqual(t, all, len(rows))
 		for _, h := range rows {
 			r := runOf(h)
 			require.NotEmpty(t, r.RunID)

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,6 +39,7 @@ type Launched struct {
 
 // stored is what is kept of a launch until the upstream has the run.
 type stored struct {
+	Method string          `json:"method,omitempty"` // "": launchRun
 	Params json.RawMessage `json:"params"`
 	By     source.Caller   `json:"by"`
 	Origin string          `json:"origin,omitempty"` // peer.origin of who took it; "": not known
@@ -149,10 +151,12 @@ func authOf(by source.Caller, now time.Time) wire.RunAuth {
 
 // Expect names who launches a run that the upstream is about to begin for somebody else: it
 // may take all callers for one. forget must be called when the copy is there, or never
-// will be.
-func (f *Federation) Expect(runID string, by source.Caller) (forget func()) {
-	f.authors.Store(runID, by)
-	return func() { f.authors.Delete(runID) }
+// will be. Not ok: a run of that id is expected already.
+func (f *Federation) Expect(runID string, by source.Caller) (forget func(), ok bool) {
+	if _, before := f.authors.LoadOrStore(runID, by); before {
+		return nil, false
+	}
+	return func() { f.authors.Delete(runID) }, true
 }
 
 // reserve stores the run, or finds the one that was launched so before.
@@ -252,7 +256,7 @@ func (f *Federation) relaunch(ctx context.Context, u *store.UpstreamRun) error {
 		return nil
 	}
 	f.logger.Warn("Smithers has lost a launch that it had accepted; it is repeated", runField(u.RunID))
-	_, err = p.call(ctx, s.By, wire.MethodLaunchRun, s.Params)
+	_, err = p.call(ctx, s.By, cmp.Or(s.Method, wire.MethodLaunchRun), s.Params)
 	if err == nil {
 		f.refused.Delete(u.RunID)
 	}

@@ -41,7 +41,9 @@ func (f *Federation) sweep(ctx context.Context, a *attached, connected <-chan st
 		case <-ctx.Done():
 			return
 		}
-		if a.source.Status().State != source.Ready || f.ctx.Err() != nil {
+		// Of several that read one database the current one is swept; what was to be
+		// looked at waits until this one is it again.
+		if !f.isCurrent(a) || a.source.Status().State != source.Ready || f.ctx.Err() != nil {
 			next = ticker.C
 			continue
 		}
@@ -62,9 +64,6 @@ func (f *Federation) sweep(ctx context.Context, a *attached, connected <-chan st
 }
 
 func (f *Federation) sweepOnce(ctx context.Context, a *attached, reach, working bool) error {
-	if !f.isCurrent(a) {
-		return nil // both read one database: the current one is swept
-	}
 	f.forgetUnended()
 	if reach || a.locked.Load() != nil { // whether it lets us in again
 		if err := f.refresh(ctx, a); err != nil {
@@ -119,7 +118,7 @@ func (f *Federation) discoverPage(ctx context.Context, p *peer, offset, size int
 	if err != nil {
 		return false, err
 	}
-	rows, err := decodeRows(data)
+	rows, all, err := decodeRows(data)
 	if err != nil {
 		return false, err
 	}
@@ -135,7 +134,7 @@ func (f *Federation) discoverPage(ctx context.Context, p *peer, offset, size int
 			f.logger.Debug("the end of a run cannot be looked into", runField(h.RunID), zap.Error(err)) // the others can
 		}
 	}
-	if more = len(rows) >= size && (gaps || len(unknown) > 0); more {
+	if more = all >= size && (gaps || len(unknown) > 0); more {
 		f.complete.Store(false) // before these are known, which would hide the older ones
 	}
 	if len(unknown) > 0 {

@@ -85,6 +85,45 @@ func TestPageThatFailsLeavesAMark(t *testing.T) {
 	})
 }
 
+// A page with rows that are no runs is a whole page all the same.
+func TestPageWithRowsThatAreNoRuns(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		time.Sleep(defaultSweep)
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Silent: true})
+		for i := range 2 * listed {
+			r := parked(i)
+			if i%listed == 7 {
+				r.Status = "of-another-version"
+			}
+			m.Put(r)
+		}
+		time.Sleep(defaultSweep)
+		synctest.Wait()
+		require.Equal(t, 2*listed-2, copies(t, f))
+	})
+}
+
+// Of two sources that read one database the current one is swept alone.
+func TestFormerSourceIsNotSwept(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		next := upstreamtest.NewMemory(t, "deploy")
+		defer next.Stop()
+		require.NoError(t, f.Use(t.Context(), next, nil))
+		defer f.Retired(next)
+		next.Put(&upstreamtest.Run{ID: "r", Workflow: "deploy"})
+		time.Sleep(2 * defaultSweep)
+		synctest.Wait()
+		asked, former := len(next.Calls("getRun")), len(m.Calls("listRuns"))
+		require.NotZero(t, asked)
+		time.Sleep(10 * defaultSweep)
+		synctest.Wait()
+		require.InDelta(t, 10, len(next.Calls("getRun"))-asked, 1)
+		require.Len(t, m.Calls("listRuns"), former)
+	})
+}
+
 // More runs than a sweep looks at, begun between two of them, are all found.
 func TestBurstOfRunsIsFound(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {

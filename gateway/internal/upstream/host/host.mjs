@@ -7,6 +7,7 @@
 import { chmodSync, closeSync, createReadStream, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
+import { each } from "./each.mjs";
 import { startFeed } from "./feed.mjs";
 import { left } from "./owner.mjs";
 import { canTakeOver, knowsItsRuns, lacking } from "./parts.mjs";
@@ -157,17 +158,22 @@ async function takeOver(gateway, config, stop) {
     const list = (status) => adapter.listRuns(1000, status);
     const idle = (run) => !stop() && !gateway.activeRuns.has(run.runId);
     const next = async (run) => stop() || (await goOn(gateway, adapter, keys, key, run)); // it may have changed meanwhile
-    for (const run of await list("running")) {
-      if (idle(run) && left(run, Date.now(), here, config.ended, exists) && !(await hasLivingParent(adapter, run))) await next(run);
-    }
-    for (const run of await list("waiting-approval")) {
-      const open = await adapter.listPendingApprovals(run.runId);
-      if (idle(run) && open.length === 0) await next(run);
-    }
-    for (const run of await list("waiting-event")) {
-      if (idle(run) && (await hasMissedSignal(adapter, run))) await next(run);
-    }
+    const goOnIf = async (status, due) =>
+      each(await list(status), async (run) => idle(run) && (await due(run)) && (await next(run)), cannotTakeOver);
+    await goOnIf("running", async (run) => left(run, Date.now(), here, config.ended, exists) && !(await hasLivingParent(adapter, run)));
+    await goOnIf("waiting-approval", async (run) => (await adapter.listPendingApprovals(run.runId)).length === 0 && idle(run));
+    await goOnIf("waiting-event", (run) => hasMissedSignal(adapter, run));
   }
+}
+
+// cannotTakeOver says so once for each run: a pass follows every ten seconds.
+const unreadable = new Set();
+
+function cannotTakeOver(run, error) {
+  if (unreadable.has(run.runId)) return;
+  if (unreadable.size > 10_000) unreadable.clear();
+  unreadable.add(run.runId);
+  console.error(`run ${run.runId} cannot be looked at; it may have to be resumed by hand:`, error);
 }
 
 // hasMissedSignal says that a run waits for a signal that has come: just before the wait

@@ -38,6 +38,21 @@ func inScript(t *testing.T, name, function string) func(args ...any) any {
 	}
 }
 
+// A run that cannot be read is told, and the runs behind it are looked at.
+func TestARunThatCannotBeReadHoldsUpNoOther(t *testing.T) {
+	do := inScript(t, "each.mjs", `
+		(() => {
+			let seen = "";
+			const look = async (run) => { JSON.parse(run); seen += run; };
+			return (what) => {
+				if (what === "begin") each(["1", "{", "2"], look, (run, error) => { seen += "(" + run + " " + error.name + ")"; }).then(() => { seen += "."; });
+				return seen;
+			};
+		})()`)
+	do("begin")
+	require.Equal(t, "1({ SyntaxError)2.", do(""))
+}
+
 // Runs are taken over by one pass at a time, again when something was learnt meanwhile,
 // and by none in a process that was told to retire.
 func TestTakingOverEndsWithRetirement(t *testing.T) {
