@@ -165,6 +165,9 @@ func (r *running) removeRun(id string) error {
 		if err == nil {
 			r.log.Forget(id)
 			r.frames.Forget(id)
+			if r.federation != nil {
+				r.federation.Forget(id)
+			}
 		}
 		result <- err
 	})

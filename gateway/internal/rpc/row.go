@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
-	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -70,8 +69,8 @@ func (r *Router) detail(v *store.View, run *store.Run) (*runDetail, error) {
 	d := &runDetail{RunRow: r.row(run), ContinuedToRunID: optional(run.ContinuedTo),
 		ParentNodeID: optional(run.ParentNodeID), Queued: run.Queued && run.Status == wire.RunRunning}
 	count := v.NodeCounts
-	if run.Upstream { // of whose nodes only the events are here
-		count = func(id string) (map[string]int, error) { return upstream.NodeCounts(v, id) }
+	if up := r.deps.Upstream; run.Upstream && up != nil { // of whose nodes only the events are here
+		count = func(id string) (map[string]int, error) { return up.NodeCounts(v, id) }
 	}
 	counts, err := count(run.RunID)
 	if err != nil {

@@ -63,6 +63,7 @@ type Federation struct {
 
 	forwarded chan struct{} // a token for each call that waits for a source
 
+	counting  counting
 	queue     queue
 	handed    handed
 	unended   sync.Map     // run id → time.Time: since when it has ended there, but not in its log

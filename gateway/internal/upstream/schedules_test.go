@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
-	"github.com/smithersai/caddy-smithers/gateway/internal/upstream"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/upstreamtest"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
@@ -56,11 +55,25 @@ func TestNodeCounts(t *testing.T) {
 	}
 	s.sync("r", 1+900+11)
 	s.view(func(v *store.View) {
-		counts, err := upstream.NodeCounts(v, "r")
+		counts, err := s.fed.NodeCounts(v, "r")
 		require.NoError(t, err)
 		require.Equal(t, map[string]int{"finished": 300, "pending": 1, "in-progress": 1, "failed": 1, "skipped": 1,
 			"waiting-approval": 1, "waiting-timer": 1, "cancelled": 1}, counts)
-		_, err = upstream.NodeCounts(v, "none")
+		_, err = s.fed.NodeCounts(v, "none")
 		require.ErrorIs(t, err, store.ErrNotFound)
 	})
+	s.task("r", "a", 0) // what is counted already is not read again
+	s.sync("r", 1+900+11+3)
+	require.Equal(t, map[string]int{"finished": 301, "in-progress": 1, "failed": 1, "skipped": 1,
+		"waiting-approval": 1, "waiting-timer": 1, "cancelled": 1}, s.counts("r"))
+}
+
+func (s *site) counts(id string) (counts map[string]int) {
+	s.t.Helper()
+	s.view(func(v *store.View) {
+		var err error
+		counts, err = s.fed.NodeCounts(v, id)
+		require.NoError(s.t, err)
+	})
+	return counts
 }
