@@ -25,6 +25,9 @@ type Options struct {
 	// MaxPageBytes bounds what is read of a log at once, unless that is a single event;
 	// 0: 8 MiB.
 	MaxPageBytes int
+	// MaxReadBytes bounds what is read whole of two events; of longer ones a part of each
+	// long text is. 0: 64 MiB.
+	MaxReadBytes int
 	// Own reports whether this gateway has a workflow of that key itself, and where it
 	// comes from, for messages. May be nil.
 	Own func(key string) (from string, ok bool)
@@ -97,6 +100,9 @@ func New(o Options) *Federation {
 	if o.MaxPageBytes <= 0 {
 		o.MaxPageBytes = defaultPage
 	}
+	if o.MaxReadBytes <= 0 {
+		o.MaxReadBytes = maxAnswer
+	}
 	if o.Sweep <= 0 {
 		o.Sweep = defaultSweep
 	}
@@ -130,7 +136,7 @@ func (f *Federation) Use(ctx context.Context, s source.Source, own func(key stri
 		f.forgetWorkflows()
 		return nil
 	}
-	p := newPeer(s, f.opts.MaxPageBytes)
+	p := newPeer(s, &f.opts)
 	var keys map[string]*workflow
 	if s.Status().State == source.Ready {
 		var err error

@@ -133,7 +133,7 @@ func (f *Federation) Webhook(ctx context.Context, key string, header http.Header
 	if body == nil {
 		body = []byte{}
 	}
-	answer, err := p.do(ctx, source.Caller{}, http.MethodPost, "/webhooks/"+url.PathEscape(key), body, p.deliverable(header), maxAnswer)
+	answer, err := p.do(ctx, source.Caller{}, http.MethodPost, "/webhooks/"+url.PathEscape(key), body, p.deliverable(header), readUpTo(maxAnswer))
 	if err != nil {
 		return nil, err
 	}

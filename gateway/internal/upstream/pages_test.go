@@ -56,6 +56,27 @@ func TestLargeEventsAreReadInShortPages(t *testing.T) {
 	})
 }
 
+// Of an event with a text of more than an answer may have, so much is kept as of any long
+// event, and what follows is read.
+func TestEventThatIsLargerThanAnAnswer(t *testing.T) {
+	const most = 3 * leastText
+	inBubbleWith(t, Options{MaxEventBytes: 4 << 10, MaxReadBytes: most}, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Silent: true})
+		m.Put(&upstreamtest.Run{ID: "r", Workflow: "deploy"})
+		m.Event("r", "RunStarted")
+		m.Event("r", "NodeOutput", "nodeId", "n", "iteration", 0, "text", strings.Repeat("x", most), "stream", "stdout")
+		m.Event("r", "NodeOutput", "nodeId", "n", "iteration", 1, "text", strings.Repeat("x", 2*leastText), "stream", "stdout")
+		m.Event("r", "RunFinished")
+		require.NoError(t, f.Sync(t.Context(), "r"))
+		log := events(t, f, "r")
+		require.Len(t, log, 4)
+		require.Equal(t, "finished", status(t, f, "r"))
+		rest := strings.NewReplacer(`"iteration":0`, "", `"iteration":1`, "")
+		require.Equal(t, rest.Replace(string(log[1].Payload)), rest.Replace(string(log[2].Payload)), "cut alike")
+	})
+}
+
 // A log that was cut, or was empty for a moment, and grows back to what it was repeats
 // nothing, whether it is read or handed over.
 func TestLogsThatGrowBack(t *testing.T) {

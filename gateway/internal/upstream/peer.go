@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -32,20 +31,20 @@ const (
 
 // peer talks to one source over HTTP. Safe for concurrent use.
 type peer struct {
-	source  source.Source
-	client  *http.Client
-	maxPage int                    // bytes
-	heard   atomic.Int64           // when it last gave a sign of life, epoch ms; 0: never
-	locked  atomic.Pointer[string] // the method by which it does not let this gateway in; nil: it does
+	source source.Source
+	client *http.Client
+	opts   *Options
+	heard  atomic.Int64           // when it last gave a sign of life, epoch ms; 0: never
+	locked atomic.Pointer[string] // the method by which it does not let this gateway in; nil: it does
 }
 
-func newPeer(s source.Source, maxPage int) *peer {
+func newPeer(s source.Source, o *Options) *peer {
 	transport := &http.Transport{
 		DialContext:  func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) },
 		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdle, MaxConnsPerHost: maxOpen,
 		IdleConnTimeout: idleTimeout, DisableCompression: true, TLSHandshakeTimeout: 10 * time.Second,
 	}
-	return &peer{source: s, maxPage: maxPage, client: &http.Client{
+	return &peer{source: s, opts: o, client: &http.Client{
 		Transport: transport,
 		// A redirect would carry the credentials to wherever it points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -66,7 +65,7 @@ func (p *peer) call(ctx context.Context, by source.Caller, method string, params
 			return nil, err
 		}
 	}
-	answer, err := p.do(ctx, by, http.MethodPost, "/v1/rpc/"+url.PathEscape(method), body, nil, maxAnswer)
+	answer, err := p.do(ctx, by, http.MethodPost, "/v1/rpc/"+url.PathEscape(method), body, nil, readUpTo(maxAnswer))
 	if err != nil {
 		return nil, err
 	}
@@ -83,35 +82,39 @@ func orObject(params json.RawMessage) json.RawMessage {
 
 // log reads a page of a run's durable log after an event; -1: from the first. size is
 // how many events to ask for; it is lowered, to leastPage at the least, until a page has
-// no more than Options.MaxPageBytes, and raised for the next page after a short one. full: the
-// page has as many as were asked for.
+// no more than Options.MaxPageBytes, and raised for the next page after a short one. Of a
+// shortest page that has more than MaxReadBytes, long texts are read in part. full: the page
+// has as many as were asked for.
 func (p *peer) log(ctx context.Context, runID string, after int64, size *int) (events []*logged, full bool, err error) {
 	for {
-		most := p.maxPage
+		read := readUpTo(p.opts.MaxPageBytes)
 		if *size <= leastPage {
-			most = maxAnswer
+			read = readUpTo(p.opts.MaxReadBytes)
 		}
 		var bytes int
-		events, bytes, err = p.page(ctx, runID, after, *size, most)
+		events, bytes, err = p.page(ctx, runID, after, *size, read)
+		if errors.Is(err, errTooLarge) {
+			if *size > leastPage {
+				*size /= 2
+				continue
+			}
+			events, bytes, err = p.page(ctx, runID, after, *size, readShortened(max(leastText, p.opts.MaxEventBytes), p.opts.MaxReadBytes))
+		}
 		full = len(events) == *size
-		switch {
-		case errors.Is(err, errTooLarge) && *size > leastPage:
-			*size /= 2
-			continue
-		case err == nil && bytes < p.maxPage/4:
+		if err == nil && bytes < p.opts.MaxPageBytes/4 {
 			*size = min(2**size, pageSize)
 		}
 		return events, full, err
 	}
 }
 
-// page reads up to limit events, if they have no more than most bytes.
-func (p *peer) page(ctx context.Context, runID string, after int64, limit, most int) (events []*logged, size int, err error) {
+// page reads up to limit events.
+func (p *peer) page(ctx context.Context, runID string, after int64, limit int, read readBody) (events []*logged, size int, err error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	if after >= 0 {
 		q.Set("afterSeq", strconv.FormatInt(after, 10))
 	}
-	answer, err := p.do(ctx, source.System, http.MethodGet, "/v1/api/runs/"+url.PathEscape(runID)+"/events?"+q.Encode(), nil, nil, most)
+	answer, err := p.do(ctx, source.System, http.MethodGet, "/v1/api/runs/"+url.PathEscape(runID)+"/events?"+q.Encode(), nil, nil, read)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -133,10 +136,7 @@ type reply struct {
 	body   []byte
 }
 
-// errTooLarge marks an answer with more bytes than are read.
-var errTooLarge = errors.New("too large")
-
-func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body []byte, extra http.Header, most int) (*reply, error) {
+func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body []byte, extra http.Header, read readBody) (*reply, error) {
 	req, err := http.NewRequestWithContext(ctx, verb, p.source.BaseURL()+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -156,12 +156,12 @@ func (p *peer) do(ctx context.Context, by source.Caller, verb, path string, body
 		return nil, p.unreachable(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
-	if err != nil {
+	text, err := read(resp.Body)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return nil, err
+	case err != nil:
 		return nil, p.unreachable(ctx, err)
-	}
-	if len(text) > most {
-		return nil, fmt.Errorf("%w: %w", errTooLarge, wire.Errorf(wire.CodePayloadTooLarge, "The answer of Smithers has more than %d bytes.", most))
 	}
 	p.hear()
 	return &reply{status: resp.StatusCode, header: resp.Header, body: text}, nil

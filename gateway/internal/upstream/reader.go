@@ -54,7 +54,7 @@ func (f *Federation) read(id string, ask bool) {
 	case errors.Is(err, errTooLarge):
 		if _, before := f.oversized.LoadOrStore(id, struct{}{}); !before {
 			f.logger.Error("an event in the log of a run is too large to be read; nothing of the run is shown from there on", runField(id),
-				zap.Int("max_bytes", maxAnswer))
+				zap.Int("max_bytes", f.opts.MaxReadBytes))
 		}
 	default:
 		f.logger.Error("the log of a run cannot be merged", runField(id), zap.Error(err))
