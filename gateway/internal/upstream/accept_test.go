@@ -3,6 +3,7 @@ package upstream
 import (
 	"cmp"
 	"encoding/json"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ import (
 var scheduler = source.Caller{User: "carol", Scopes: []string{wire.ScopeCronWrite}}
 
 // launchesBy has a fake answer reruns and cronRun, and begin the runs while begins says so.
-func launchesBy(m *upstreamtest.Memory, begins *bool) {
+func launchesBy(m *upstreamtest.Memory, begins *atomic.Bool) {
 	m.OnCall(func(c upstreamtest.Call) (any, string) {
 		var p struct{ NewRunID string }
 		_ = json.Unmarshal(c.Params, &p)
@@ -26,7 +27,7 @@ func launchesBy(m *upstreamtest.Memory, begins *bool) {
 		if c.Method == "cron.trigger" {
 			id = "by-cron"
 		}
-		if *begins {
+		if begins.Load() {
 			m.Later(&upstreamtest.Run{ID: id, Workflow: "deploy", By: "owner"})
 		}
 		return map[string]any{"runId": id, "workflow": "deploy", "system": false}, ""
@@ -38,7 +39,7 @@ func launchesBy(m *upstreamtest.Memory, begins *bool) {
 func TestRunsOfOtherMethodsAreLaunchedAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
 		synctest.Wait()
-		begins := false
+		var begins atomic.Bool
 		launchesBy(m, &begins)
 		_, again, err := f.LaunchBy(t.Context(), scheduler, wire.MethodRerun, wire.MethodRerun, json.RawMessage(`{"runId":"r"}`))
 		require.NoError(t, err)
@@ -47,7 +48,7 @@ func TestRunsOfOtherMethodsAreLaunchedAgain(t *testing.T) {
 		require.NoError(t, err)
 		require.JSONEq(t, `{"runId":"by-cron","workflow":"deploy","system":false}`, string(payload))
 		require.Equal(t, "running", status(t, f, cron))
-		begins = true
+		begins.Store(true)
 		time.Sleep(launchWait + 2*defaultSweep)
 		synctest.Wait()
 		require.Len(t, m.Calls(wire.MethodRerun), 2)
@@ -78,7 +79,8 @@ func TestRunsOfOtherMethodsAreLaunchedAgain(t *testing.T) {
 func TestRunsOfOtherMethodsAreLaunchedOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
 		synctest.Wait()
-		begins := true
+		var begins atomic.Bool
+		begins.Store(true)
 		launchesBy(m, &begins)
 		m.Put(&upstreamtest.Run{ID: "found", Workflow: "deploy"})
 		require.NoError(t, f.Sync(t.Context(), "found"))

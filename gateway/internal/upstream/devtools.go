@@ -71,7 +71,7 @@ func (f *Federation) treeOf(runID string, after *int64) (t *tree, fresh bool, er
 		return nil, false, wire.Errorf(wire.CodeRateLimited,
 			"Gateway DevTools stream limit reached: %d runs of Smithers are being watched.", maxTrees).With("retryable", true)
 	}
-	t = &tree{cursors: map[*TreeCursor]struct{}{}, held: &f.treeBytes}
+	t = &tree{cursors: map[*TreeCursor]struct{}{}, held: &f.treeBytes, most: f.opts.MaxFrameBytes}
 	f.trees[t] = struct{}{}
 	if after == nil {
 		t.key = runID
@@ -118,7 +118,7 @@ func (f *Federation) openTree(ctx context.Context, t *tree, runID string, after 
 	if err != nil {
 		return nil, &down{answer: unavailable(p.source.Status()), cause: err}
 	}
-	conn.SetReadLimit(maxTreeBytes + maxTreeHead)
+	conn.SetReadLimit(int64(t.most + maxTreeHead))
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	s := &treeSocket{Conn: conn}

@@ -28,6 +28,8 @@ type Options struct {
 	// MaxReadBytes bounds what is read whole of two events; of longer ones a part of each
 	// long text is. 0: 64 MiB.
 	MaxReadBytes int
+	// MaxFrameBytes bounds what a stream of the frames of one run holds; 0: 16 MiB.
+	MaxFrameBytes int
 	// Own reports whether this gateway has a workflow of that key itself, and where it
 	// comes from, for messages. May be nil.
 	Own func(key string) (from string, ok bool)
@@ -39,6 +41,7 @@ type Options struct {
 const (
 	defaultSweep = 2 * time.Second
 	defaultPage  = 8 << 20
+	defaultFrame = 16 << 20
 	workers      = 8 // that read logs at once
 )
 
@@ -102,6 +105,9 @@ func New(o Options) *Federation {
 	}
 	if o.MaxReadBytes <= 0 {
 		o.MaxReadBytes = maxAnswer
+	}
+	if o.MaxFrameBytes <= 0 {
+		o.MaxFrameBytes = defaultFrame
 	}
 	if o.Sweep <= 0 {
 		o.Sweep = defaultSweep

@@ -59,14 +59,14 @@ func TestLargeEventsAreReadInShortPages(t *testing.T) {
 // Of an event with a text of more than an answer may have, so much is kept as of any long
 // event, and what follows is read.
 func TestEventThatIsLargerThanAnAnswer(t *testing.T) {
-	const most = 3 * leastText
+	const most = 128 << 10
 	inBubbleWith(t, Options{MaxEventBytes: 4 << 10, MaxReadBytes: most}, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
 		synctest.Wait()
 		m.Fail(upstreamtest.Faults{Silent: true})
 		m.Put(&upstreamtest.Run{ID: "r", Workflow: "deploy"})
 		m.Event("r", "RunStarted")
 		m.Event("r", "NodeOutput", "nodeId", "n", "iteration", 0, "text", strings.Repeat("x", most), "stream", "stdout")
-		m.Event("r", "NodeOutput", "nodeId", "n", "iteration", 1, "text", strings.Repeat("x", 2*leastText), "stream", "stdout")
+		m.Event("r", "NodeOutput", "nodeId", "n", "iteration", 1, "text", strings.Repeat("x", most/4), "stream", "stdout")
 		m.Event("r", "RunFinished")
 		require.NoError(t, f.Sync(t.Context(), "r"))
 		log := events(t, f, "r")

@@ -98,7 +98,7 @@ func (p *peer) log(ctx context.Context, runID string, after int64, size *int) (e
 				*size /= 2
 				continue
 			}
-			events, bytes, err = p.page(ctx, runID, after, *size, readShortened(max(leastText, p.opts.MaxEventBytes), p.opts.MaxReadBytes))
+			events, bytes, err = p.page(ctx, runID, after, *size, readShortened(perByte*p.opts.MaxEventBytes, p.opts.MaxReadBytes))
 		}
 		full = len(events) == *size
 		if err == nil && bytes < p.opts.MaxPageBytes/4 {

@@ -76,8 +76,8 @@ var errTooLarge = errors.New("too large")
 
 // Bounds of a page that is read in part.
 const (
-	leastText = 1 << 20 // bytes that are kept of a text, unless an event may have more
-	maxLong   = 1 << 30 // bytes that are read of the page
+	perByte = 6       // bytes that one of a text may take in JSON: as an escape
+	maxLong = 1 << 30 // bytes that are read of the page
 )
 
 // readUpTo reads an answer whole.

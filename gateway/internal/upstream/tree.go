@@ -12,18 +12,21 @@ import (
 // Bounds of the streams of frames.
 const (
 	maxTrees      = 256       // streams that the upstream has of this gateway at once
-	maxTreeBytes  = 16 << 20  // of a snapshot, and of what one stream holds: then it begins again
 	maxTreesBytes = 256 << 20 // that all streams hold
 	maxTreeItems  = 1000
 )
 
 // Why a stream is over.
 var (
-	errTreeOver     = wire.Errorf(wire.CodeServerError, "The stream of the run's frames has ended; subscribe again.")
-	errTreeTooLarge = wire.Errorf(wire.CodePayloadTooLarge, "A frame of this run has more than %d bytes and cannot be streamed; "+
-		"read it with getDevToolsSnapshot.", maxTreeBytes)
+	errTreeOver  = wire.Errorf(wire.CodeServerError, "The stream of the run's frames has ended; subscribe again.")
 	errTreesFull = wire.Errorf(wire.CodeBackpressure, "DevTools streams take all the memory there is for them; subscribe again later.")
 )
+
+// tooLarge is why a stream is over whose run has a frame of more bytes.
+func (t *tree) tooLarge() *wire.Error {
+	return wire.Errorf(wire.CodePayloadTooLarge, "A frame of this run has more than %d bytes and cannot be streamed; "+
+		"read it with getDevToolsSnapshot.", t.most)
+}
 
 // errTreeBehind: there was no snapshot for too long, or none at all.
 var errTreeBehind = errors.New("no snapshot to go on from")
@@ -39,6 +42,7 @@ type tree struct {
 	items   [][]byte      // events, the snapshot first
 	size    int           // bytes of them
 	held    *atomic.Int64 // bytes of all streams
+	most    int           // bytes of an event, and of what this one holds: then it begins again
 	err     error         // why it is over
 	stop    func()
 }
@@ -126,12 +130,12 @@ func (t *tree) add(event json.RawMessage) error {
 	switch {
 	case t.err != nil:
 		return t.err
-	case len(event) > maxTreeBytes:
-		return errTreeTooLarge
+	case len(event) > t.most:
+		return t.tooLarge()
 	case head.Kind == "snapshot":
 		t.keep(nil, 0)
 		t.epoch++
-	case len(t.items) == 0 || len(t.items) >= maxTreeItems || t.size+len(event) > maxTreeBytes:
+	case len(t.items) == 0 || len(t.items) >= maxTreeItems || t.size+len(event) > t.most:
 		return errTreeBehind
 	}
 	if t.held.Load()+int64(len(event)) > maxTreesBytes {

@@ -49,7 +49,7 @@ func (s *treeSocket) next(t *tree, limit time.Duration) (text []byte, frame tree
 	_, text, err = s.ReadMessage()
 	switch {
 	case errors.Is(err, websocket.ErrReadLimit):
-		return nil, frame, errTreeTooLarge
+		return nil, frame, t.tooLarge()
 	case err != nil:
 		return nil, frame, err
 	case json.Unmarshal(text, &frame) != nil:
