@@ -18,7 +18,7 @@ const binary = process.env.SMITHERS_GATEWAY_BINARY;
 if (!binary) throw new Error("SMITHERS_GATEWAY_BINARY must name the built gateway; use run.sh");
 
 /** How long a test waits for what must happen soon, on a busy machine too. */
-export const patience = 30_000;
+export const patience = 120_000;
 
 let hopeless = false;
 /** Runs what is expected to fail: what it waits for comes at once or not at all. */
@@ -159,11 +159,19 @@ export async function until(what, check, ms = hopeless ? 3_000 : patience) {
   }
 }
 
+/** A port that nobody listens on, below those that the system gives to outgoing connections: one of these could take it meanwhile. */
 async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const server = createServer().listen(port);
+    try {
+      await once(server, "listening");
+    } catch (error) {
+      if (error.code === "EADDRINUSE") continue;
+      throw error;
+    }
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }

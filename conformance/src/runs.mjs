@@ -1,6 +1,6 @@
 // What tests do with runs, by the official client.
 import assert from "node:assert/strict";
-import { until } from "./gateway.mjs";
+import { patience, smithers, until } from "./gateway.mjs";
 
 let last = 0;
 
@@ -27,10 +27,36 @@ export function status(c, runId, wanted) {
   });
 }
 
+/** Launches a run whose first task works until the run is cancelled, as far as tests can tell, and waits for it. */
+export async function working(c) {
+  const runId = await launch(c, "slow", smithers ? {} : { ms: 3_600_000 }); // a process of Smithers ends with its timers
+  await until("the task to start", async () => (await c.getRun({ runId })).summary["in-progress"] === 1);
+  return runId;
+}
+
+/** Launches a run and pauses it between its tasks; longer ones, if it was over too soon. */
+export async function pausedRun(c, pause) {
+  for (let ms = 60; ; ms *= 2) {
+    const runId = await launch(c, "many", { count: 8, ms });
+    await until("the first task", async () => (await c.getRun({ runId })).summary.finished > 0);
+    try {
+      await pause(runId);
+    } catch (error) {
+      if (error.code !== "RUN_NOT_ACTIVE" || ms > 5_000) throw error;
+      continue;
+    }
+    const run = await until(`run ${runId} to rest`, async () => {
+      const now = await c.getRun({ runId });
+      return ["paused", ...terminal].includes(now.status) && now;
+    });
+    if (run.status === "paused" || ms > 5_000) return run;
+  }
+}
+
 /** The frames of a run's stream from a cursor to its end, heartbeats left out. */
 export async function history(c, runId, afterSeq = 0, enough = (f) => f.payload.event === "run.completed") {
   const frames = [];
-  const signal = AbortSignal.timeout(30_000);
+  const signal = AbortSignal.timeout(patience);
   for await (const frame of c.streamRunEvents({ runId, afterSeq }, { signal })) {
     if (frame.event === "run.heartbeat") continue;
     frames.push(frame);

@@ -5,7 +5,7 @@ import { test } from "../src/smithers.mjs";
 import { client, official } from "../src/contract.mjs";
 import { Gateway, smithers, until } from "../src/gateway.mjs";
 import { exercise } from "../src/exercise.mjs";
-import { freshId, launch, refused, status } from "../src/runs.mjs";
+import { freshId, launch, refused, status, working } from "../src/runs.mjs";
 
 describe("control", () => {
   let gateway, c;
@@ -32,8 +32,7 @@ describe("control", () => {
     await refused(c.rpcRaw("retryTask", { runId }), "INVALID_REQUEST", { message: "runId and nodeId are required" });
     await refused(c.rpcRaw("retryTask", { runId: "nobody", nodeId: "x" }), "NOT_FOUND", { message: "Run not found: nobody" });
     await refused(c.rpcRaw("retryTask", { runId, nodeId: "none" }), "NOT_FOUND", { message: `Node not found: ${runId}/none/0` });
-    const active = await launch(c, "slow");
-    await until("the task to start", async () => (await c.getRun({ runId: active })).summary["in-progress"] === 1);
+    const active = await working(c);
     await refused(c.rpcRaw("retryTask", { runId: active, nodeId: "one" }), "RUN_ACTIVE", { status: 409 });
     await c.cancelRun({ runId: active });
   });

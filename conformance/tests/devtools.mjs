@@ -5,7 +5,7 @@ import { test } from "../src/smithers.mjs";
 import { flattenGatewayRunNode, snapshotToGatewayRunNode } from "../.cache/client.mjs";
 import { client } from "../src/contract.mjs";
 import { nodesOf, Tree } from "../src/devtools.mjs";
-import { Gateway, smithers, until } from "../src/gateway.mjs";
+import { Gateway, patience, smithers, until } from "../src/gateway.mjs";
 import { exercise } from "../src/exercise.mjs";
 import { launch, refused, status } from "../src/runs.mjs";
 
@@ -55,7 +55,7 @@ describe("devtools", () => {
   async function follow(runId, afterSeq, done, each = () => {}) {
     const tree = new Tree();
     const params = afterSeq === undefined ? { runId } : { runId, afterSeq };
-    for await (const { event, payload } of c.streamDevTools(params, { signal: AbortSignal.timeout(20_000) })) {
+    for await (const { event, payload } of c.streamDevTools(params, { signal: AbortSignal.timeout(patience) })) {
       assert.deepEqual([event, payload.runId, Object.keys(payload).sort()], ["devtools.event", runId, ["event", "runId", "streamId"]]);
       tree.take(payload.event);
       await each(tree, payload.event);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
 import { test } from "../src/smithers.mjs";
 import { validate } from "../src/contract.mjs";
-import { Gateway } from "../src/gateway.mjs";
+import { Gateway, until } from "../src/gateway.mjs";
 
 describe("HTTP", () => {
   let gateway;
@@ -107,7 +107,7 @@ describe("HTTP", () => {
       const { body } = await gateway.post(method, { runId: "nobody" }, token);
       return body.ok ? "ok" : body.error.code;
     };
-    for (let i = 0; i < 100 && (await code("getRun")) === "UNAUTHORIZED"; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    await until("the token to count", async () => (await code("getRun")) !== "UNAUTHORIZED");
     assert.deepEqual(
       [await code("getRun"), await code("runs.get"), await code("runs.list"), await code("listRuns"), await code("runs.create"), await code("health")],
       ["NOT_FOUND", "NOT_FOUND", "ok", "FORBIDDEN", "INVALID_REQUEST", "FORBIDDEN"],

@@ -5,7 +5,7 @@ import { createSmithersDataClient } from "../.cache/client.mjs";
 import { client, official, validate } from "../src/contract.mjs";
 import { Gateway, until } from "../src/gateway.mjs";
 import { exercise } from "../src/exercise.mjs";
-import { freshId, launch, status } from "../src/runs.mjs";
+import { freshId, launch, pausedRun, status } from "../src/runs.mjs";
 
 describe("REST", () => {
   let gateway, c;
@@ -91,10 +91,11 @@ describe("REST", () => {
     await status(c, runId, "finished");
     const parked = await waiting("approve");
     assert.equal((await write("POST", `/runs/${parked}/cancel`, {})).won, true);
-    const slow = await launch(c, "many", { count: 8, ms: 60 });
-    await until("the first task", async () => (await c.getRun({ runId: slow })).summary.finished > 0);
-    assert.equal((await write("POST", `/runs/${slow}/pause`, {})).status, "pausing");
-    await status(c, slow, "paused");
+    const { runId: slow } = await pausedRun(c, async (id) => {
+      const { body } = await call("POST", `/runs/${id}/pause`, {});
+      if (!body.ok) throw Object.assign(new Error(body.error.message), body.error);
+      assert.equal(body.data.status, "pausing");
+    });
     await write("POST", `/runs/${slow}/resume`, {});
     await status(c, slow, "finished");
     assert.equal((await write("POST", `/runs/${slow}/hijack`, {})).status, "hijack-ready");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
 import { test } from "../src/smithers.mjs";
 import { client, sockets } from "../src/contract.mjs";
-import { Gateway } from "../src/gateway.mjs";
+import { Gateway, patience } from "../src/gateway.mjs";
 import { consecutive, history, launch, names, status } from "../src/runs.mjs";
 
 describe("restarts", () => {
@@ -23,7 +23,7 @@ describe("restarts", () => {
     const reconnects = [];
     let kills = 0;
     const stream = c.streamRunEventsResilient({ runId, afterSeq: 0 }, {
-      signal: AbortSignal.timeout(60_000), backoff: { baseMs: 20, maxMs: 200 }, onReconnect: (e) => reconnects.push(e),
+      signal: AbortSignal.timeout(2 * patience), backoff: { baseMs: 20, maxMs: 200 }, onReconnect: (e) => reconnects.push(e),
     });
     for await (const frame of stream) {
       assert.notEqual(frame.event, "run.gap_resync");
@@ -55,7 +55,7 @@ describe("restarts", () => {
     const runId = await launch(c, "approve");
     const seen = [];
     let restarted = false;
-    for await (const frame of c.streamRunEventsResilient({ runId, afterSeq: 0 }, { signal: AbortSignal.timeout(60_000), backoff: { baseMs: 20, maxMs: 200 } })) {
+    for await (const frame of c.streamRunEventsResilient({ runId, afterSeq: 0 }, { signal: AbortSignal.timeout(2 * patience), backoff: { baseMs: 20, maxMs: 200 } })) {
       if (frame.event !== "run.event") continue;
       seen.push(frame);
       if (frame.payload.event === "node.waiting_approval" && !restarted) {
@@ -74,7 +74,7 @@ describe("restarts", () => {
     const waits = { approve: "waiting-approval", signal: "waiting-event", timer: "waiting-timer" };
     const runs = {};
     for (const [workflow, wanted] of Object.entries(waits)) {
-      runs[workflow] = await launch(c, workflow, { corr: "x", ms: 1500 });
+      runs[workflow] = await launch(c, workflow, { corr: "x", ms: 4000 });
       await status(c, runs[workflow], wanted);
     }
     const before = await history(c, runs.approve, 0, (f) => f.payload.event === "node.waiting_approval");
@@ -94,7 +94,7 @@ describe("restarts", () => {
     const runId = await launch(c, "many", { count: 20, ms: 40 });
     const seen = [];
     let stopped = false;
-    for await (const frame of c.streamRunEventsResilient({ runId, afterSeq: 0 }, { signal: AbortSignal.timeout(60_000), backoff: { baseMs: 20, maxMs: 200 } })) {
+    for await (const frame of c.streamRunEventsResilient({ runId, afterSeq: 0 }, { signal: AbortSignal.timeout(2 * patience), backoff: { baseMs: 20, maxMs: 200 } })) {
       if (frame.event !== "run.event") continue;
       seen.push(frame);
       if (frame.payload.payload.nodeId === "t5" && !stopped) {
@@ -129,7 +129,7 @@ describe("slow clients", () => {
     const reconnects = [];
     const gaps = [];
     const seqs = [];
-    const signal = AbortSignal.timeout(60_000);
+    const signal = AbortSignal.timeout(2 * patience);
     const stream = c.streamRunEventsResilient({ runId: talk, afterSeq: 0 }, { signal, backoff: { baseMs: 20, maxMs: 200 }, onReconnect: (e) => reconnects.push(e) });
     let paused = false;
     for await (const frame of stream) {

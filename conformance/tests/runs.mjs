@@ -5,7 +5,7 @@ import { test } from "../src/smithers.mjs";
 import { client, validRequest } from "../src/contract.mjs";
 import { Gateway, until } from "../src/gateway.mjs";
 import { exercise } from "../src/exercise.mjs";
-import { freshId, history, launch, names, refused, status } from "../src/runs.mjs";
+import { freshId, history, launch, names, pausedRun, refused, status, working } from "../src/runs.mjs";
 
 describe("runs", () => {
   let gateway, c, reader;
@@ -196,8 +196,7 @@ describe("runs", () => {
   });
 
   exercise("cancelRun", async () => {
-    const runId = await launch(c, "slow");
-    await until("the task to start", async () => (await c.getRun({ runId })).summary["in-progress"] === 1);
+    const runId = await working(c);
     assert.deepEqual(await c.cancelRun({ runId }), { won: true, status: "cancelled", terminalStatus: "cancelled", repaired: true, runId });
     await status(c, runId, "cancelled");
     assert.deepEqual(await c.cancelRun({ runId }), { won: false, status: "already-terminal", terminalStatus: "cancelled", repaired: false, runId });
@@ -213,10 +212,9 @@ describe("runs", () => {
   });
 
   exercise("pauseRun", async () => {
-    const runId = await launch(c, "many", { count: 8, ms: 60 });
-    await until("the first task", async () => (await c.getRun({ runId })).summary.finished > 0);
-    assert.deepEqual(await c.pauseRun({ runId }), { runId, status: "pausing" });
-    const paused = await status(c, runId, "paused");
+    const paused = await pausedRun(c, async (runId) => assert.deepEqual(await c.pauseRun({ runId }), { runId, status: "pausing" }));
+    const { runId } = paused;
+    assert.equal(paused.status, "paused");
     assert.equal(paused.summary["in-progress"] ?? 0, 0);
     assert.equal(paused.runState.state, "paused");
     await refused(c.pauseRun({ runId }), "RUN_NOT_ACTIVE", { status: 409, message: "Run is not currently executing" });
@@ -228,10 +226,7 @@ describe("runs", () => {
   });
 
   exercise("resumeRun", async () => {
-    const runId = await launch(c, "many", { count: 8, ms: 60 });
-    await until("the first task", async () => (await c.getRun({ runId })).summary.finished > 0);
-    await c.pauseRun({ runId });
-    await status(c, runId, "paused");
+    const { runId } = await pausedRun(c, (id) => c.pauseRun({ runId: id }));
     assert.deepEqual(await c.resumeRun({ runId, options: { force: true } }), { runId, status: "resume_requested" });
     await status(c, runId, "finished");
     assert.deepEqual(await c.resumeRun({ runId }), { runId, status: "already_terminal" });
