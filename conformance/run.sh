@@ -26,4 +26,4 @@ if [ -z "${SMITHERS_GATEWAY_BINARY:-}" ]; then
 	(cd .. && go run ./xcaddy build --plain --output "$SMITHERS_GATEWAY_BINARY")
 fi
 export SMITHERS_GATEWAY_BINARY
-exec node --test --test-reporter=spec --test-timeout=300000 "$@" suite.mjs
+exec node --test --test-reporter=spec --test-timeout=1200000 "$@" suite.mjs

@@ -169,6 +169,19 @@ func (c *crowd) finish() (events int) {
 	return events
 }
 
+// events is how many events of the runs clients have seen so far, at least.
+func (c *crowd) events() (n int) {
+	most := map[string]int{}
+	for _, w := range c.all {
+		seen, _ := w.snapshot()
+		most[w.run] = max(most[w.run], len(seen))
+	}
+	for _, seen := range most {
+		n += seen
+	}
+	return n
+}
+
 // nothingWrong holds that the process has logged no error.
 func (c *crowd) nothingWrong() {
 	c.t.Helper()

@@ -8,7 +8,7 @@ export function register(gateway) {
         return answer.json();
       });
       if (over) return { ticks: i };
-      await ctx.sleep(`rest-${i}`, 300);
+      await ctx.sleep(`rest-${i}`, 700);
     }
   });
 }

@@ -184,6 +184,9 @@ func (s *Service) leave(e *entry, keep bool) {
 // work runs do with the history of e, brought up to what is committed now, in one read
 // of the store. The work on one run is done one after the other.
 func (s *Service) work(ctx context.Context, e *entry, do func(h *history, src *source) error) error {
+	if err := ctx.Err(); err != nil { // a select would choose by chance
+		return err
+	}
 	select {
 	case <-e.lock:
 	case <-ctx.Done():
