@@ -123,7 +123,7 @@ func BenchmarkBundleLoad(b *testing.B) {
 	b.Run("source", func(b *testing.B) {
 		defer reportCPU(b)()
 		for b.Loop() {
-			if _, err := h.compile(string(m.Source), scriptName); err != nil {
+			if _, err := h.compile(string(m.Source)); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -62,6 +62,7 @@ type Host struct {
 	compiled   chan struct{} // closed when the next two are set
 	prelude    *prelude
 	preludeErr error
+	chunks     sync.Once // begins to compile those of the prelude
 
 	turns  *turns
 	jobs   chan *job
@@ -127,7 +128,7 @@ func NewHost(options HostOptions) (*Host, error) {
 	}
 	h.wg.Go(func() {
 		defer close(h.compiled)
-		h.prelude, h.preludeErr = h.compilePrelude()
+		h.prelude, h.preludeErr = compilePrelude()
 	})
 	return h, nil
 }
@@ -189,6 +190,7 @@ func (h *Host) adopt(m *Module) error {
 		return ErrClosed
 	}
 	h.modules[m] = struct{}{}
+	h.chunks.Do(func() { h.wg.Go(h.compileChunks) })
 	return nil
 }
 

@@ -12,8 +12,11 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/evanw/esbuild/pkg/api"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/quickjs"
 )
 
 //go:embed js
@@ -26,14 +29,18 @@ const (
 	preludeName = "<host>"
 )
 
-// prelude is the compiled JavaScript of this package: the core that every VM runs
-// and the chunks that load when a global of theirs is first used.
+// prelude is the JavaScript of this package: the core that every VM runs, compiled, and
+// the chunks that load when a global of theirs is first used.
 type prelude struct {
 	core   []byte
-	chunks map[string][]byte
+	chunks map[string]chunk
 }
 
-func (h *Host) compilePrelude() (*prelude, error) {
+// chunk returns the bytecode of a chunk, which it compiles when it is first called: a start
+// need not wait for it. Safe for concurrent use, also within a slice.
+type chunk func() ([]byte, error)
+
+func compilePrelude() (*prelude, error) {
 	core, err := fs.Glob(preludeFiles, "js/core/*.js")
 	if err != nil {
 		return nil, err
@@ -49,8 +56,8 @@ func (h *Host) compilePrelude() (*prelude, error) {
 		source.Write(b)
 	}
 	source.WriteString("})")
-	p := &prelude{chunks: map[string][]byte{}}
-	if p.core, err = h.compilePart(source.String()); err != nil {
+	p := &prelude{chunks: map[string]chunk{}}
+	if p.core, err = compilePart(source.String()); err != nil {
 		return nil, fmt.Errorf("compiling the prelude: %w", err)
 	}
 	web, err := fs.Glob(preludeFiles, "js/web/*.js")
@@ -58,22 +65,34 @@ func (h *Host) compilePrelude() (*prelude, error) {
 		return nil, err
 	}
 	for _, name := range web {
-		b, err := preludeFiles.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		code, err := h.compilePart("(function (internals) {\n'use strict';\n" + string(b) + "})")
-		if err != nil {
-			return nil, fmt.Errorf("compiling %s: %w", name, err)
-		}
-		p.chunks[strings.TrimSuffix(path.Base(name), ".js")] = code
+		p.chunks[strings.TrimSuffix(path.Base(name), ".js")] = sync.OnceValues(func() ([]byte, error) {
+			b, err := preludeFiles.ReadFile(name)
+			if err != nil {
+				return nil, err
+			}
+			code, err := compilePart("(function (internals) {\n'use strict';\n" + string(b) + "})")
+			if err != nil {
+				return nil, fmt.Errorf("compiling %s: %w", name, err)
+			}
+			return code, nil
+		})
 	}
 	return p, nil
 }
 
+// compileChunks compiles the chunks before a run needs them.
+func (h *Host) compileChunks() {
+	for _, c := range h.prelude.chunks {
+		if h.ctx.Err() != nil {
+			return
+		}
+		_, _ = c() // whoever needs it is told
+	}
+}
+
 // compilePart compiles a part of the prelude, minified first: every VM has to load
-// it, and short names load faster.
-func (h *Host) compilePart(source string) ([]byte, error) {
+// it, and short names load faster. It takes no worker, so that a slice may wait for it.
+func compilePart(source string) (code []byte, err error) {
 	r := api.Transform(source, api.TransformOptions{
 		Loader: api.LoaderJS, Target: api.ES2023, MinifyWhitespace: true, MinifyIdentifiers: true, LogLevel: api.LogLevelSilent,
 		Supported: lowered(false),
@@ -81,30 +100,33 @@ func (h *Host) compilePart(source string) ([]byte, error) {
 	if len(r.Errors) > 0 {
 		return nil, fmt.Errorf("%s (line %d)", r.Errors[0].Text, r.Errors[0].Location.Line)
 	}
-	return h.compile(string(r.Code), preludeName)
+	thread := quickjs.NewThread()
+	defer thread.Close()
+	js := quickjs.New(nil)
+	if err := js.Use(thread); err != nil {
+		return nil, fmt.Errorf("starting the JavaScript engine: %w", err)
+	}
+	defer js.Close()
+	if code, err = js.Compile(string(r.Code), false); err != nil {
+		return nil, err
+	}
+	return bytes.ReplaceAll(code, []byte(scriptName), []byte(preludeName)), nil
 }
 
-// compile turns a script into bytecode whose frames carry the given name of six
-// characters.
-func (h *Host) compile(source, name string) ([]byte, error) {
+// compile turns a module's script into bytecode.
+func (h *Host) compile(source string) ([]byte, error) {
 	vm := h.emptyVM()
 	var code []byte
 	err := h.slice(vm, compileLimit, func() (err error) {
 		vm.js.SetMemoryLimit(math.MaxInt64) // the compiler may need more than what it makes
-		code, err = vm.js.Compile(source, name != preludeName)
+		code, err = vm.js.Compile(source, true)
 		return err
 	})
 	if errors.Is(err, errAbandoned) {
 		return nil, err // its goroutine frees the VM
 	}
 	vm.free()
-	if err != nil {
-		return nil, err
-	}
-	if name != scriptName {
-		code = bytes.ReplaceAll(code, []byte(scriptName), []byte(name))
-	}
-	return code, nil
+	return code, err
 }
 
 func encodeEnv(env map[string]string) (string, error) {

@@ -174,9 +174,13 @@ func (vm *VM) call(args []any) (any, error) {
 
 // loadChunk evaluates a chunk of the prelude and hands its function to it.
 func (vm *VM) loadChunk(name string) (any, error) {
-	code, ok := vm.host.prelude.chunks[name]
+	compiled, ok := vm.host.prelude.chunks[name]
 	if !ok {
 		return nil, fmt.Errorf("host: no chunk %q", name)
+	}
+	code, err := compiled()
+	if err != nil {
+		return nil, err
 	}
 	f, err := vm.js.Load(code)
 	if err != nil {
