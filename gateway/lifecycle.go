@@ -60,13 +60,14 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		}
 	}()
 	owner := fmt.Sprintf("pid:%d:%s", os.Getpid(), run.startedAt.UTC().Format(time.RFC3339))
+	run.processes = &hosts{logger: g.logger, gone: run.sourceGone}
+	run.scripts = &scripts{logger: g.logger, processes: run.processes, onAbandoned: g.abandoned}
+	run.scripts.warm(s)
 	inspection, err := s.inspect()
 	if err != nil {
 		return nil, err
 	}
-	run.processes = &hosts{logger: g.logger, gone: run.sourceGone}
-	run.scripts = &scripts{logger: g.logger, processes: run.processes, onAbandoned: g.abandoned}
-	run.scripts.warm(s, inspection)
+	load := run.loader(ctx, s, inspection)
 	run.dbPath = s.DBPath
 	db, err := placeDatabase(ctx, s, inspection != nil || s.Runtime == RuntimeSmithers, g.logger)
 	if err != nil {
@@ -86,7 +87,10 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.openChanges(s)
 	run.startLabeller()
 
-	if e.workflows, err = run.scripts.load(ctx, s, nil, run.store); err != nil {
+	if e.workflows, err = load(); err != nil {
+		return nil, err
+	}
+	if err = e.workflows.keep(ctx, run.store); err != nil {
 		return nil, err
 	}
 	if err = run.dropBundles(ctx, e.workflows.hash); err != nil {

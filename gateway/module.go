@@ -105,10 +105,10 @@ func (l *scripts) host(s Settings) (*jsmod.Host, error) {
 	return host, nil
 }
 
-// warm starts the host that load is about to need, so that it gets ready while the database
-// is opened. What is wrong with it load reports.
-func (l *scripts) warm(s Settings, inspection *jsmod.Inspection) {
-	if _, err := os.Stat(s.Module); s.Module != "" && err == nil && inspection == nil {
+// warm starts the host that load is about to need, so that it gets ready while the module is
+// looked at and the database is opened. What is wrong with it load reports.
+func (l *scripts) warm(s Settings) {
+	if _, err := os.Stat(s.Module); s.Module != "" && err == nil && s.Runtime != RuntimeSmithers {
 		_, _ = l.host(s)
 	}
 }
@@ -134,9 +134,25 @@ func (l *scripts) all() []*jsmod.Host {
 // workflows. former is what was loaded before, whose module is used again when
 // nothing about it has changed; it may be nil.
 func (l *scripts) load(ctx context.Context, s Settings, former *workflows, st *store.Store) (*workflows, error) {
+	inspection, err := s.inspect()
+	if err != nil {
+		return nil, err
+	}
+	w, err := l.prepare(ctx, s, inspection, former)
+	if err != nil {
+		return nil, err
+	}
+	if former != nil && former.host == w.host && former.hash == w.hash {
+		return w, nil // it is stored
+	}
+	return w, w.keep(ctx, st)
+}
+
+// prepare is load but for storing the bundle.
+func (l *scripts) prepare(ctx context.Context, s Settings, inspection *jsmod.Inspection, former *workflows) (*workflows, error) {
 	w := &workflows{state: moduleNone, path: s.Module}
 	if s.Module != "" {
-		if err := l.loadModule(ctx, s, w, former, st); err != nil {
+		if err := l.loadModule(ctx, s, w, inspection, former); err != nil {
 			if errors.Is(err, ErrModule) {
 				return nil, err
 			}
@@ -170,7 +186,7 @@ func (l *scripts) load(ctx context.Context, s Settings, former *workflows, st *s
 	return w, nil
 }
 
-func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, former *workflows, st *store.Store) error {
+func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, inspection *jsmod.Inspection, former *workflows) error {
 	if _, err := os.Stat(s.Module); errors.Is(err, fs.ErrNotExist) {
 		w.state = moduleMissing
 		l.logger.Warn("no workflow module at this path: the gateway has no script workflows until one is there and the configuration is reloaded",
@@ -179,11 +195,8 @@ func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, form
 	} else if err != nil {
 		return err
 	}
-	inspection, err := s.inspect()
-	if err != nil {
-		return err
-	}
 	if inspection != nil {
+		var err error
 		w.process, err = l.processes.load(ctx, s, inspection)
 		w.state, w.hash = moduleLoaded, inspection.Hash
 		return err
@@ -216,7 +229,7 @@ func (l *scripts) loadModule(ctx context.Context, s Settings, w *workflows, form
 	l.logger.Info("workflow module loaded", zap.String("module", s.Module), zap.String("module_root", rootOf(s)),
 		zap.String("hash", bundle.Hash), zap.Int("workflows", len(module.Workflows)))
 	w.definitions = definitionsOf(module)
-	return w.keep(ctx, st)
+	return nil
 }
 
 // rootOf is the folder that imports of the module may not leave.
