@@ -10,6 +10,10 @@ import (
 // poolIdle is how long VMs are kept ready after the last run started.
 const poolIdle = time.Minute
 
+// fillAfter is how long making VMs ready waits behind a run that found none. That run's own
+// VM is being made, and its first steps are near: they get the processors first.
+const fillAfter = 50 * time.Millisecond
+
 // maxSaved bounds the VMs of a module that can be reset, since the copy of its memory
 // makes each of them twice as large.
 const maxSaved = 64
@@ -27,14 +31,15 @@ type pool struct {
 	filling bool
 	closed  bool
 	idle    *time.Timer
-	wg      sync.WaitGroup
+	later   *time.Timer    // of the next filling
+	wg      sync.WaitGroup // a token while filling
 }
 
 func newPool(m *Module) *pool {
 	return &pool{module: m, size: 2 * runtime.GOMAXPROCS(0)}
 }
 
-// take returns a ready VM, or nil after it has begun to make some.
+// take returns a ready VM, or nil when there is none; some are made soon then.
 func (p *pool) take() *VM {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,7 +51,7 @@ func (p *pool) take() *VM {
 	} else if !p.filling && !p.closed {
 		p.filling = true
 		p.wg.Add(1)
-		go p.fill()
+		p.later = time.AfterFunc(fillAfter, p.fill)
 	}
 	if p.idle == nil {
 		p.idle = time.AfterFunc(poolIdle, p.drop)
@@ -155,6 +160,10 @@ func (p *pool) close() {
 	p.closed = true
 	if p.idle != nil {
 		p.idle.Stop()
+	}
+	if p.later != nil && p.later.Stop() {
+		p.filling = false
+		p.wg.Done()
 	}
 	p.mu.Unlock()
 	p.wg.Wait()

@@ -18,6 +18,7 @@ func TestPoolIsDroppedWhenIdle(t *testing.T) {
 		m := load(t, testHost(t, HostOptions{}), "w.mjs", body(`return 1;`))
 		p := newPool(m)
 		ready := func() int {
+			time.Sleep(fillAfter)
 			synctest.Wait()
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -29,6 +30,8 @@ func TestPoolIsDroppedWhenIdle(t *testing.T) {
 			}
 		}
 		start()
+		synctest.Wait()
+		require.Empty(t, p.ready, "the run that found none comes first")
 		require.Equal(t, p.size, ready())
 		time.Sleep(poolIdle - time.Second)
 		start()
