@@ -18,8 +18,8 @@ const largeBody = 32 << 10
 
 func (h *handler) write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	header := w.Header()
-	header.Set("Content-Type", contentType)
-	header.Set("Content-Length", strconv.Itoa(len(body)))
+	values := [...]string{contentType, strconv.Itoa(len(body))}
+	header["Content-Type"], header["Content-Length"] = values[:1:1], values[1:]
 	rc := http.NewResponseController(w)
 	limit := time.Duration(0)
 	if len(body) > largeBody {

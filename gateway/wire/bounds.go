@@ -41,9 +41,12 @@ type bounds struct {
 	object  bool                    // the root is an object
 	members func(key, value []byte) // called for each member of a root object; may be nil
 
-	path   [MaxJSONDepth + 2]step // of the value at hand; deeper values are violations anyway
+	path   []step // of the value at hand, by depth from 1 on; at most maxPath
 	prompt []span
 }
+
+// maxPath bounds the path: deeper values are violations anyway.
+const maxPath = MaxJSONDepth + 2
 
 // step is one container on the way to the value at hand.
 type step struct {
@@ -61,7 +64,7 @@ func (b *bounds) run(data []byte) ([]byte, *Error) {
 		data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
 	}
 	for range 2 {
-		*b = bounds{data: data, members: members, errAt: len(data) + 1}
+		*b = bounds{data: data, members: members, errAt: len(data) + 1, path: make([]step, 1, 4)}
 		s := scanner{data: data}
 		if !s.scan(b) {
 			return data, NotJSON()
@@ -104,8 +107,11 @@ func (b *bounds) open(depth, start int) {
 	if depth == 1 {
 		b.object = b.data[start] == '{'
 	}
-	if depth < len(b.path) {
+	switch {
+	case depth < len(b.path):
 		b.path[depth] = step{index: -1}
+	case depth < maxPath: // one more than before: depths grow by one
+		b.path = append(b.path, step{index: -1})
 	}
 }
 

@@ -276,20 +276,6 @@ func missing(m wire.Method, nameAsSent string) *wire.Error {
 	return wire.UnknownMethod(nameAsSent)
 }
 
-// encode marshals without escaping the characters that only matter inside HTML.
-func encode(v any) (json.RawMessage, error) {
-	if raw, ok := v.(json.RawMessage); ok {
-		return raw, nil
-	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
 // incident logs what must not leave the process and returns what may.
 func (r *Router) incident(c *Call, err error, more ...zap.Field) *wire.Error {
 	id := uuid.NewString()

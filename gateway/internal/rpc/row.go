@@ -68,15 +68,16 @@ type runDetail struct {
 func (r *Router) detail(v *store.View, run *store.Run) (*runDetail, error) {
 	d := &runDetail{RunRow: r.row(run), ContinuedToRunID: optional(run.ContinuedTo),
 		ParentNodeID: optional(run.ParentNodeID), Queued: run.Queued && run.Status == wire.RunRunning}
-	count := v.NodeCounts
+	var err error
 	if up := r.deps.Upstream; run.Upstream && up != nil { // of whose nodes only the events are here
-		count = func(id string) (map[string]int, error) { return up.NodeCounts(v, id) }
+		d.Summary, err = up.NodeCounts(v, run.RunID)
+	} else {
+		d.Summary, err = v.NodeCounts(run.RID)
 	}
-	counts, err := count(run.RunID)
 	if err != nil {
 		return nil, err
 	}
-	if d.Summary = counts; counts == nil {
+	if d.Summary == nil {
 		d.Summary = map[string]int{}
 	}
 	if d.RunState, err = r.runState(v, run); err != nil {

@@ -80,15 +80,14 @@ func (v *View) Node(runID, nodeID string, iteration int) (*Node, error) {
 		scanNode, nodeID, iteration)
 }
 
-// NodeCounts returns how many nodes of a run have each state, effects excepted.
-func (v *View) NodeCounts(runID string) (map[string]int, error) {
+// NodeCounts returns how many nodes of a run have each state, effects excepted. It counts
+// here, since SQLite would sort them first.
+func (v *View) NodeCounts(rid int64) (map[string]int, error) {
 	counts := map[string]int{}
-	err := v.c.each(`SELECT state, count(*) FROM gateway_nodes
-		WHERE rid = (SELECT rid FROM gateway_runs WHERE run_id = ?) AND kind <> 'effect'`+notGone+` GROUP BY state`,
-		[]any{runID}, func(r row) error {
-			counts[r.str(0)] = r.int(1)
-			return nil
-		})
+	err := v.c.each("SELECT state FROM gateway_nodes WHERE rid = ? AND kind <> 'effect'"+notGone, []any{rid}, func(r row) error {
+		counts[r.str(0)]++
+		return nil
+	})
 	return counts, err
 }
 
