@@ -21,7 +21,6 @@ const notApplicable = {
   "streamRunEvents": announced,
   "timer": announced,
   "payloads name iteration and attempt": script,
-  "a cursor older than the window is told what it missed": script,
   "a stream that falls too far behind is told so, and the official client resumes with an exact gap": script,
   "listRunTokenUsage": unscored,
   "listScores": unscored,

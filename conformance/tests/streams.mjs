@@ -98,7 +98,7 @@ describe("streams", () => {
   });
 
   test("a cursor older than the window is told what it missed", async () => {
-    const runId = await launch(c, "chatty", { lines: 100 });
+    const runId = await launch(c, "many", { count: 15 });
     await status(c, runId, "finished");
     const frames = await history(c, runId, 5);
     const [gap, ...events] = frames;
@@ -109,7 +109,7 @@ describe("streams", () => {
       { apiVersion: "v1", type: "GapResync", streamId: "", runId, fromSeq: 6, toSeq: last - window, snapshot: null },
     );
     const { snapshot } = gap.payload;
-    assert.deepEqual([snapshot.runId, snapshot.status, snapshot.workflowKey, snapshot.summary], [runId, "finished", "chatty", { finished: 1 }]);
+    assert.deepEqual([snapshot.runId, snapshot.status, snapshot.workflowKey, snapshot.summary], [runId, "finished", "many", { finished: 15 }]);
     assert.ok(snapshot.runState && !("system" in snapshot) && !("startedBy" in snapshot));
     assert.equal(events.length, window);
     consecutive(events, gap.payload.toSeq + 1);
