@@ -39,6 +39,7 @@ type Socket struct {
 	buf   []byte
 	r, w  int
 	parts []byte // of a fragmented message
+	out   []byte // queued frames, or the buffer of the last ones
 	nextN int    // id of the next request
 	last  int64  // number of the last event seen by Burst
 	Bytes int64  // payload bytes of all messages read
@@ -160,10 +161,31 @@ func (s *Socket) fill(n int) error {
 // Write sends one text message.
 func (s *Socket) Write(data []byte) error { return s.write(opText, data) }
 
-// write sends a frame. Masks guard proxies against hostile pages; here are neither, so
-// the mask is zero.
+// Queue adds a text message to what Flush sends. The goroutine that queues must be the
+// one that flushes.
+func (s *Socket) Queue(message string) { s.out = appendFrame(s.out, opText, message) }
+
+// Flush sends what is queued in one write.
+func (s *Socket) Flush() error {
+	if len(s.out) == 0 {
+		return nil
+	}
+	_, err := s.Conn.Write(s.out)
+	s.out = s.out[:0]
+	return err
+}
+
+// Waiting reports whether something of the next frame has arrived.
+func (s *Socket) Waiting() bool { return s.w > s.r }
+
 func (s *Socket) write(op byte, data []byte) error {
-	out := make([]byte, 0, len(data)+14)
+	_, err := s.Conn.Write(appendFrame(make([]byte, 0, len(data)+14), op, data))
+	return err
+}
+
+// appendFrame appends a frame. Masks guard proxies against hostile pages; here are
+// neither, so the mask is zero.
+func appendFrame[T string | []byte](out []byte, op byte, data T) []byte {
 	out = append(out, 0x80|op)
 	switch n := len(data); {
 	case n < 126:
@@ -173,9 +195,7 @@ func (s *Socket) write(op byte, data []byte) error {
 	default:
 		out = binary.BigEndian.AppendUint64(append(out, 0x80|127), uint64(n))
 	}
-	out = append(out, 0, 0, 0, 0)
-	_, err := s.Conn.Write(append(out, data...))
-	return err
+	return append(append(out, 0, 0, 0, 0), data...)
 }
 
 // Close ends the connection without a close frame.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/smithersai/caddy-smithers/bench/peers"
@@ -126,6 +127,15 @@ func cpuOver(p *peers.Process, f func() error) (float64, error) {
 	}
 	after, err := p.CPU()
 	return (after - before).Seconds(), err
+}
+
+// ownCPU is the processor time of this process until now, in seconds.
+func ownCPU() float64 {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
 }
 
 // pause waits, unless the context ends.

@@ -8,6 +8,7 @@ import (
 	"github.com/smithersai/caddy-smithers/bench/client"
 	"github.com/smithersai/caddy-smithers/bench/peers"
 	"github.com/smithersai/caddy-smithers/bench/report"
+	"github.com/smithersai/caddy-smithers/bench/stats"
 )
 
 // maxCommits is how many dependent commits a run of one task may take.
@@ -33,7 +34,7 @@ func launch(ctx context.Context, e *Env) error {
 		if mode.who != "gateway" {
 			levels = inFlight[:min(2, len(inFlight))]
 		}
-		points, err := e.launchesOf(ctx, mode.who, client.Dialer{Addr: g.Addr}, g.Token, levels, func() (float64, error) {
+		points, err := e.launchesOf(ctx, mode.who, g.Process, g.Token, levels, func() (float64, error) {
 			h, err := g.Health(ctx)
 			if err != nil {
 				return 0, err
@@ -55,7 +56,7 @@ func launch(ctx context.Context, e *Env) error {
 		return err
 	}
 	if p != nil {
-		points, err := e.launchesOf(ctx, "original", client.Dialer{Addr: p.Addr}, p.Tokens[0], inFlight[:2], nil)
+		points, err := e.launchesOf(ctx, "original", p.Process, p.Tokens[0], inFlight[:2], nil)
 		if err != nil {
 			return err
 		}
@@ -73,16 +74,14 @@ func launchGoals(e *Env) {
 }
 
 // launchesOf measures one server; commits may be nil. Points are ordered by x.
-func (e *Env) launchesOf(ctx context.Context, who string, d client.Dialer, token string, inFlight []int, commits func() (float64, error)) ([][2]float64, error) {
-	l, err := newLauncher(ctx, d, token, "run-")
+func (e *Env) launchesOf(ctx context.Context, who string, server *peers.Process, token string, inFlight []int, commits func() (float64, error)) ([][2]float64, error) {
+	l, err := newPump(ctx, client.Dialer{Addr: server.Addr}, token, "one")
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
-	for range 5 {
-		if _, err := l.complete("one"); err != nil {
-			return nil, err
-		}
+	if _, _, err := l.during(ctx, 5, 0); err != nil { // warm up
+		return nil, err
 	}
 	length := time.Duration(e.Pick(1_500, 1_000, 200)) * time.Millisecond
 	if who == "original" {
@@ -96,9 +95,19 @@ func (e *Env) launchesOf(ctx context.Context, who string, d client.Dialer, token
 					return nil, err
 				}
 			}
-			times, took, err := l.during(ctx, "one", n, length)
+			var times stats.Times
+			var took time.Duration
+			ours := ownCPU()
+			cpu, err := cpuOver(server, func() (err error) {
+				times, took, err = l.during(ctx, n, length)
+				return err
+			})
 			if err != nil {
 				return nil, fmt.Errorf("%s with %d in flight: %w", who, n, err)
+			}
+			if n == 8 {
+				e.Add(who, "processor time of a run, 8 in flight", "ms", 1000*cpu/float64(len(times)))
+				e.Add(who, "of the client beside it", "ms", 1000*(ownCPU()-ours)/float64(len(times)))
 			}
 			e.Add(who, fmt.Sprintf("runs/s, %d in flight", n), "runs/s", float64(len(times))/took.Seconds())
 			e.percentiles(who, fmt.Sprintf("launch to run.completed, %d in flight", n), times)

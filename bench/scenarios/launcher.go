@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/smithersai/caddy-smithers/bench/client"
-	"github.com/smithersai/caddy-smithers/bench/stats"
 )
 
 // launcher launches runs over one socket, which also shows how they end. The socket
@@ -141,28 +140,6 @@ func wait(c chan error) error {
 	case <-time.After(time.Minute):
 		return errors.New("no answer within a minute")
 	}
-}
-
-// during keeps a number of runs in flight for a while.
-func (l *launcher) during(ctx context.Context, workflow string, inFlight int, d time.Duration) (stats.Times, time.Duration, error) {
-	begin := time.Now()
-	times := make([]stats.Times, inFlight)
-	err := client.Each(ctx, inFlight, inFlight, func(ctx context.Context, i int) error {
-		for time.Since(begin) < d && ctx.Err() == nil {
-			took, err := l.complete(workflow)
-			if err != nil {
-				return err
-			}
-			times[i] = append(times[i], took)
-		}
-		return nil
-	})
-	took := time.Since(begin)
-	var all stats.Times
-	for _, t := range times {
-		all = append(all, t...)
-	}
-	return all, took, err
 }
 
 // many launches n runs, up to 64 at a time, and returns when all are acknowledged; end

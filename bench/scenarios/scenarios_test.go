@@ -116,8 +116,19 @@ func TestPointsAreSorted(t *testing.T) {
 	}
 }
 
-// launches plays a gateway: it answers a launch, and says how the run ended.
+// launches is a launcher of the gateway that answer plays.
 func launches(t *testing.T, answer func(ws *websocket.Conn, request, runID string)) *launcher {
+	t.Helper()
+	l, err := newLauncher(t.Context(), played(t, answer), "token", "p-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.close)
+	return l
+}
+
+// played plays a gateway: it answers a launch, and says how the run ended.
+func played(t *testing.T, answer func(ws *websocket.Conn, request, runID string)) client.Dialer {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
@@ -142,12 +153,7 @@ func launches(t *testing.T, answer func(ws *websocket.Conn, request, runID strin
 		}
 	}))
 	t.Cleanup(srv.Close)
-	l, err := newLauncher(t.Context(), client.Dialer{Addr: srv.Listener.Addr().String()}, "token", "p-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.close)
-	return l
+	return client.Dialer{Addr: srv.Listener.Addr().String()}
 }
 
 func TestLauncherTellsRunsApart(t *testing.T) {
