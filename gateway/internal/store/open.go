@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"time"
 )
@@ -17,7 +18,10 @@ func openWriter(path, durability string, now time.Time) (_ *conn, err error) {
 		return nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrUnwritable)
 	}
 	create(path)
-	c, err := dial(path, "rwc")
+	if err := registerVFS(); err != nil {
+		return nil, openError(path, err)
+	}
+	c, err := dialURI(uri(path, url.Values{"mode": {"rwc"}, "vfs": {logVFS}}.Encode()))
 	if err != nil {
 		return nil, openError(path, err)
 	}
