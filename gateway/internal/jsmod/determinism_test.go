@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 )
 
 func TestClockOfTheWorkflowIsTheJournals(t *testing.T) {
@@ -122,4 +124,36 @@ func TestTimeOriginIsTheRuns(t *testing.T) {
 	require.Equal(t, 1_700_000_000_000.0, r["origin"])
 	require.Equal(t, r["outside"].([]any)[0], r["outside"].([]any)[1])
 	require.InDelta(t, r["inside"].([]any)[0], r["inside"].([]any)[1], 1000)
+}
+
+// What a function has set going beside itself may ask for nodes until its end is heard.
+// Journals know how long that is, in promise callbacks.
+func TestEndOfTheFunctionIsHeardInItsTurn(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", body(`
+		const later = (name, hops) => { let p = Promise.resolve(); for (let i = 0; i < hops; i++) p = p.then(() => {}); p.then(() => ctx.task(name, () => 1)).catch(() => {}); };
+		if (ctx.input.wait) await ctx.task('first', () => 1);
+		for (let hops = 0; hops < 8; hops++) later('after' + hops, hops);
+		return 'done';`))
+	for _, wait := range []bool{false, true} {
+		machine, err := m.Workflows[0].Program.New(t.Context(), program.Env{Post: func(any) {}})
+		require.NoError(t, err)
+		defer machine.Close()
+		input := `{}`
+		if wait {
+			input = `{"wait":true}`
+		}
+		turn, err := machine.Start(program.Input{RunID: "r", Workflow: "w", Input: []byte(input), Seed: 1, StartedAtMs: 1})
+		require.NoError(t, err)
+		if wait {
+			turn, err = machine.Settle(program.Settlement{Ref: turn.Ops[0].(program.Request).Ref, Value: []byte("1"), AtMs: 2})
+			require.NoError(t, err)
+		}
+		require.NotNil(t, turn.Done)
+		var asked []string
+		for _, op := range turn.Ops {
+			asked = append(asked, op.(program.Request).Key.NodeID)
+		}
+		require.Equal(t, []string{"after0", "after1", "after2"}, asked, "wait: %v", wait)
+	}
 }

@@ -40,6 +40,7 @@ type VM struct {
 	counted int64    // bytes this VM stands with in the budget
 	expired atomic.Bool
 	waits   waits
+	strays  bool // promises have been rejected that nobody may handle
 	slice   sync.Mutex // held while the engine runs; an abandoned VM keeps it
 	broken  error
 	freed   atomic.Bool
@@ -146,9 +147,10 @@ func (vm *VM) drain() error {
 	if errors.Is(err, quickjs.ErrEndless) {
 		return errEndless
 	}
-	if err != nil || n == 0 {
+	if err != nil || n == 0 || !vm.strays {
 		return err
 	}
+	vm.strays = false
 	_, err = vm.js.Call(vm.entry, "rejections")
 	return err
 }
@@ -219,7 +221,7 @@ func (vm *VM) resettable() bool {
 func (vm *VM) reset() error {
 	vm.slice.Lock()
 	defer vm.slice.Unlock()
-	vm.handler = nil
+	vm.handler, vm.strays = nil, false
 	vm.waits = waits{}
 	err := vm.js.Reset()
 	vm.count()

@@ -22,6 +22,7 @@ const stringify = JSON.stringify;
 const parse = JSON.parse;
 const isArray = Array.isArray;
 const objectKeys = Object.keys;
+const assign = Object.assign;
 const defineProperty = Object.defineProperty;
 const setPrototypeOf = Object.setPrototypeOf;
 const getPrototypeOf = Object.getPrototypeOf;

@@ -24,7 +24,9 @@ const handledPromises = new NativeWeakSet();
 const rejectedPromises = new NativeMap();
 
 function tracked(promise, reason) {
-  if (promise !== undefined && !weakSetHas(handledPromises, promise)) mapSet(rejectedPromises, promise, reason);
+  if (promise === undefined || weakSetHas(handledPromises, promise)) return;
+  mapSet(rejectedPromises, promise, reason);
+  host('rejected'); // or nobody would ask for the report
 }
 
 function markHandled(promise) {
@@ -49,35 +51,42 @@ function watchAdoption(promise, value) {
   }
 }
 
+// A link is one call of then(): the zone it was made in and the promise it returned. Every
+// await makes one, so functions are made only for what is needed.
 function patchedThen(onFulfilled, onRejected) {
-  const captured = zone;
-  let derived;
-  const bound = (fn) => (value) => {
+  const link = { zone, derived: undefined };
+  markHandled(this);
+  link.derived = nativeThen(
+    this,
+    typeof onFulfilled === 'function' ? bound(link, onFulfilled) : undefined,
+    typeof onRejected === 'function' ? bound(link, onRejected) : passing(link),
+  );
+  return link.derived;
+}
+
+function bound(link, fn) {
+  return (value) => {
     const previous = zone;
-    zone = captured;
+    zone = link.zone;
     try {
       const result = fn(value);
       if (!isObject(result)) return result;
-      watchAdoption(derived, result);
+      watchAdoption(link.derived, result);
       return zonedThenable(result);
     } catch (error) {
-      tracked(derived, error);
+      tracked(link.derived, error);
       throw error;
     } finally {
       zone = previous;
     }
   };
-  const pass = (reason) => {
-    tracked(derived, reason);
+}
+
+function passing(link) {
+  return (reason) => {
+    tracked(link.derived, reason);
     throw reason;
   };
-  markHandled(this);
-  derived = nativeThen(
-    this,
-    typeof onFulfilled === 'function' ? bound(onFulfilled) : undefined,
-    typeof onRejected === 'function' ? bound(onRejected) : pass,
-  );
-  return derived;
 }
 
 // zonedThenable keeps a foreign thenable's then() in the zone that resolved with it;
@@ -94,45 +103,53 @@ function zonedThenable(value) {
   });
 }
 
+// taking is the executor of all promises made here: whoever makes one takes what it was
+// given at once, before any other code runs.
+let takenResolve;
+let takenReject;
+const taking = (resolve, reject) => {
+  takenResolve = resolve;
+  takenReject = reject;
+};
+const takingOnly = [taking];
+
 const ZonedPromise = function Promise(executor) {
   if (new.target === undefined) throw new NativeTypeError("Promise must be called with 'new'");
   if (typeof executor !== 'function') throw new NativeTypeError('Promise resolver is not a function');
-  let promise;
-  let early; // a rejection from inside the executor, before the promise has a name
+  const promise = new.target === ZonedPromise ? new NativePromise(taking) : construct(NativePromise, takingOnly, new.target);
+  const resolve = takenResolve;
+  const reject = takenReject;
   let settled = false;
-  const run = (resolve, reject) => {
-    const fail = (reason) => {
-      if (settled) return;
-      settled = true;
-      if (promise === undefined) early = { reason };
-      else tracked(promise, reason);
-      reject(reason);
-    };
-    const done = (value) => {
-      if (settled) return;
-      if (isObject(value)) {
-        try {
-          value = zonedThenable(value);
-        } catch (error) {
-          fail(error);
-          return;
-        }
-        settled = true;
-        resolve(value);
-        if (promise !== undefined) watchAdoption(promise, value);
+  let returned = false;
+  const fail = (reason) => {
+    if (settled) return;
+    settled = true;
+    tracked(promise, reason);
+    reject(reason);
+  };
+  const done = (value) => {
+    if (settled) return;
+    if (isObject(value)) {
+      try {
+        value = zonedThenable(value);
+      } catch (error) {
+        fail(error);
         return;
       }
       settled = true;
       resolve(value);
-    };
-    try {
-      executor(done, fail);
-    } catch (error) {
-      fail(error);
+      if (returned) watchAdoption(promise, value);
+      return;
     }
+    settled = true;
+    resolve(value);
   };
-  promise = construct(NativePromise, [run], new.target === ZonedPromise ? NativePromise : new.target);
-  if (early !== undefined) tracked(promise, early.reason);
+  try {
+    executor(done, fail);
+  } catch (error) {
+    fail(error);
+  }
+  returned = true;
   return promise;
 };
 
@@ -152,17 +169,42 @@ function follow(promise, onFulfilled, onRejected) {
   return nativeThen(promise, onFulfilled, onRejected);
 }
 
+// hear tells the prelude what a function of user code has come to that has returned
+// value: now or, if it is a promise, later.
+function hear(value, finished, failed) {
+  if (isObject(value) && value instanceof NativePromise) follow(value, finished, failed);
+  else nativeThen(nativeResolve(isObject(value) ? zonedThenable(value) : value), finished, failed);
+}
+
+// hearRun is hear for workflow functions. What else such a function has set going may ask
+// for nodes until its end is heard, so that this must come as many promise callbacks
+// after it as it did for the runs that a journal replays.
+const already = nativeResolve(undefined);
+
+function hearRun(value, finished, failed) {
+  if (!isObject(value) || !(value instanceof NativePromise)) {
+    hear(value, finished, failed);
+    return;
+  }
+  const first = follow(value);
+  nativeThen(already, () => {
+    nativeThen(nativeThen(first), finished, failed);
+  });
+}
+
 // deferred is a promise of the prelude's own, outside of what user code can touch.
 function deferred() {
-  const d = plain({ promise: undefined, resolve: undefined, reject: undefined });
-  d.promise = new NativePromise((resolve, reject) => {
-    d.resolve = resolve;
-    d.reject = (reason) => {
-      if (d.promise !== undefined) tracked(d.promise, reason);
+  const promise = new NativePromise(taking);
+  const reject = takenReject;
+  return {
+    promise,
+    resolve: takenResolve,
+    reject: (reason) => {
+      tracked(promise, reason);
       reject(reason);
-    };
-  });
-  return d;
+    },
+    mapError: undefined,
+  };
 }
 
 function rejected(error) {

@@ -86,11 +86,12 @@ function settle(ref, ok, json) {
   return true;
 }
 
-// asynchronous turns what a call throws into a rejection, as an async function does.
+// asynchronous turns what a call of at most three parameters throws into a rejection, as
+// an async function does.
 function asynchronous(fn) {
-  return function (...args) {
+  return (a, b, c) => {
     try {
-      return apply(fn, this, args);
+      return fn(a, b, c);
     } catch (error) {
       return rejected(error);
     }

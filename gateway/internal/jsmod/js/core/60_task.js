@@ -7,25 +7,23 @@ const usageOptions = plain({
 checkers.count9 = (v) => (isSafeInteger(v) && v >= 0 ? '' : 'a whole number, 0 or more');
 
 function taskContext(attempt, idempotencyKey) {
-  const call = (name) => `task.${name}`;
-  const live = () => !attempt.done;
   const context = {
     attempt: attempt.number,
     idempotencyKey,
     heartbeat(data) {
-      const json = data === undefined ? undefined : jsonOf(data, `the data of ${call('heartbeat')}`);
-      if (live()) host('heartbeat', attempt.ref, attempt.number, json);
+      const json = data === undefined ? undefined : jsonOf(data, 'the data of task.heartbeat');
+      if (!attempt.done) host('heartbeat', attempt.ref, attempt.number, json);
     },
     log(line, stream) {
-      oneOf(call('log'), 'stream (2nd argument)', stream, ['stdout', 'stderr']);
-      if (live()) host('output', attempt.ref, attempt.number, stream === 'stderr' ? 'stderr' : 'stdout', show([line]));
+      oneOf('task.log', 'stream (2nd argument)', stream, ['stdout', 'stderr']);
+      if (!attempt.done) host('output', attempt.ref, attempt.number, stream === 'stderr' ? 'stderr' : 'stdout', show([line]));
     },
     usage(fields) {
-      if (!isPlainObject(fields)) throw bad(call('usage'), `the report (1st argument) must be an object such as { model: "m", inputTokens: 1, outputTokens: 2 }, got ${kindOf(fields)}`);
-      const o = options(call('usage'), fields, usageOptions);
+      if (!isPlainObject(fields)) throw bad('task.usage', `the report (1st argument) must be an object such as { model: "m", inputTokens: 1, outputTokens: 2 }, got ${kindOf(fields)}`);
+      const o = options('task.usage', fields, usageOptions);
       if (o.inputTokens === undefined) o.inputTokens = 0;
       if (o.outputTokens === undefined) o.outputTokens = 0;
-      if (live()) host('usage', attempt.ref, attempt.number, stringify(o));
+      if (!attempt.done) host('usage', attempt.ref, attempt.number, stringify(o));
     },
     score,
     memory,
@@ -51,12 +49,7 @@ function startAttempt(ref, number, idempotencyKey) {
   const attempt = plain({ ref, number, done: false, aborted: false, reason: undefined, controller: undefined });
   const key = `${ref}/${number}`;
   mapSet(attempts, key, attempt);
-  const end = (ok, json) => {
-    attempt.done = true;
-    mapDelete(attempts, key);
-    host('end', ref, number, ok, json);
-  };
-  const failed = (error) => end(false, errorJSON(error));
+  const failed = (error) => endAttempt(attempt, key, false, errorJSON(error));
   const finished = (value) => {
     let json;
     try {
@@ -65,17 +58,27 @@ function startAttempt(ref, number, idempotencyKey) {
       failed(error);
       return;
     }
-    end(true, json);
+    endAttempt(attempt, key, true, json);
   };
-  const z = plain({ attempt, parent: null, block: null, iteration: 0, blocks: '' });
-  let promise;
+  const previous = zone;
+  zone = attemptZone(attempt);
   try {
-    promise = nativeResolve(inZone(z, () => zonedValue(body(taskContext(attempt, idempotencyKey))), undefined, []));
+    hear(body(taskContext(attempt, idempotencyKey)), finished, failed);
   } catch (error) {
     failed(error);
-    return;
+  } finally {
+    zone = previous;
   }
-  nativeThen(promise, finished, failed);
+}
+
+function attemptZone(attempt) {
+  return plain({ attempt, parent: null, block: null, iteration: 0, blocks: '' });
+}
+
+function endAttempt(attempt, key, ok, json) {
+  attempt.done = true;
+  mapDelete(attempts, key);
+  host('end', attempt.ref, attempt.number, ok, json);
 }
 
 function abortAttempt(ref, number, json) {
@@ -83,6 +86,5 @@ function abortAttempt(ref, number, json) {
   if (attempt === undefined || attempt.aborted) return;
   attempt.aborted = true;
   attempt.reason = json === undefined ? cancelledError('the task was cancelled') : parseFailure(json);
-  const z = plain({ attempt, parent: null, block: null, iteration: 0, blocks: '' });
-  if (attempt.controller !== undefined) inZone(z, attempt.controller.abort, undefined, [attempt.reason]);
+  if (attempt.controller !== undefined) inZone(attemptZone(attempt), attempt.controller.abort, undefined, [attempt.reason]);
 }

@@ -25,16 +25,14 @@ const nodeCalls = plain({
   run: asynchronous(run),
   continueAsNew: asynchronous(continueAsNew),
   score,
+  memory,
+  log: (...args) => {
+    host('log', 'info', show(args));
+  },
 });
 
 function makeContext(info) {
-  const ctx = {};
-  const names = objectKeys(nodeCalls);
-  for (let i = 0; i < names.length; i++) ctx[names[i]] = nodeCalls[names[i]];
-  ctx.memory = memory;
-  ctx.log = (...args) => {
-    host('log', 'info', show(args));
-  };
+  const ctx = assign({}, nodeCalls);
   ctx.input = info.input;
   ctx.runId = info.runId;
   ctx.auth = info.auth;
@@ -64,12 +62,13 @@ function startRun(key, json, startedAtMs, seedHigh, seedLow) {
     ended = 'the workflow function has returned';
     host('done', output);
   };
-  let promise;
+  const previous = zone;
+  zone = rootZone();
   try {
-    promise = nativeResolve(inZone(rootZone(), () => zonedValue(definition.fn(makeContext(info))), undefined, []));
+    hearRun(definition.fn(makeContext(info)), finished, failed);
   } catch (error) {
     failed(error);
-    return;
+  } finally {
+    zone = previous;
   }
-  nativeThen(promise, finished, failed);
 }
