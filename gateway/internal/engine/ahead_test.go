@@ -53,7 +53,7 @@ func TestRunOfABusyStoreTakesTwoCommits(t *testing.T) {
 	before := h.st.Commits()
 	launched := make(chan error, 1)
 	go func() {
-		_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r"})
+		_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r", fresh: true})
 		launched <- err
 	}()
 	h.queues("r", 2) // pending and started
@@ -87,7 +87,7 @@ func TestRefusedLaunchNeverRan(t *testing.T) {
 	release := h.hold()
 	refused := make(chan error, 1)
 	go func() {
-		_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r", Input: []byte(`{"other":1}`)})
+		_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r", fresh: true, Input: []byte(`{"other":1}`)})
 		refused <- err
 	}()
 	h.queues("r", 2)
@@ -102,4 +102,33 @@ func TestRefusedLaunchNeverRan(t *testing.T) {
 	require.Equal(t, 1, begun())
 	require.Equal(t, int64(1), attempts.Load())
 	require.Equal(t, wire.RunFinished, h.run("r").Status)
+}
+
+// An id that the caller has chosen may be that of an earlier run: nothing begins for it
+// before the database has been asked.
+func TestChosenIDBeginsWhenItIsStored(t *testing.T) {
+	var starts atomic.Int64
+	h := newHouse(t, define("main", func(wf) (any, error) { starts.Add(1); return nil, nil })).open()
+	h.launch("main", "r", nil)
+	h.finished("r")
+	require.EqualValues(t, 1, starts.Load())
+	for _, input := range []string{`{}`, `{"other":1}`} {
+		release := h.hold()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r", Input: []byte(input)})
+			answered <- err
+		}()
+		release()
+		if err := <-answered; input == `{}` {
+			require.NoError(t, err)
+		} else {
+			requireCode(t, err, wire.CodeConflict, "Run r already exists with other parameters")
+		}
+		require.EqualValues(t, 1, starts.Load())
+	}
+	launched, err := h.e.Launch(bg, Launch{Workflow: "main"})
+	require.NoError(t, err)
+	h.finished(launched.RunID)
+	require.EqualValues(t, 2, starts.Load())
 }

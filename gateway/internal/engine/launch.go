@@ -37,6 +37,7 @@ type Launch struct {
 	By             program.Auth
 	Remote         string // client address
 	CronID         string // of the schedule that launches it; "": none
+	fresh          bool   // the id is one that nobody else can have
 	// Within, when set, runs inside the unit that stores the run, and calls store to
 	// have it stored. It may be called again after a rollback. A unit in which store is
 	// not called launches nothing, which is no error.
@@ -84,9 +85,10 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 	if held {
 		row.StartedAtMs, row.Owner, row.HeartbeatAtMs, row.Queued = row.CreatedAtMs, e.opts.Owner, row.CreatedAtMs, false
 	}
-	// A key is there to be repeated, and Within may store nothing.
+	// A key or an id may have been used before, and Within may store nothing: a function
+	// must not begin for a run that there is already.
 	var ahead *run
-	if held && l.IdempotencyKey == "" && l.Within == nil {
+	if held && l.fresh && l.IdempotencyKey == "" && l.Within == nil {
 		ahead = e.startAhead(row, part)
 	}
 	result := make(chan error, 1)

@@ -36,7 +36,7 @@ func (e *Engine) checkLaunch(l *Launch) (Definition, json.RawMessage, error) {
 		return Definition{}, nil, err
 	}
 	if l.RunID == "" {
-		l.RunID = newRunID()
+		l.RunID, l.fresh = newRunID(), true
 	}
 	for _, o := range []struct {
 		name  string

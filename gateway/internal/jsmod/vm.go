@@ -40,7 +40,7 @@ type VM struct {
 	counted int64    // bytes this VM stands with in the budget
 	expired atomic.Bool
 	waits   waits
-	strays  bool // promises have been rejected that nobody may handle
+	strays  bool       // promises have been rejected that nobody may handle
 	slice   sync.Mutex // held while the engine runs; an abandoned VM keeps it
 	broken  error
 	freed   atomic.Bool
