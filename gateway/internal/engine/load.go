@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -117,14 +118,20 @@ func (r *run) sleep(d time.Duration) bool {
 	}
 }
 
+// limitOf reads a number of the configuration that launchConfig has made. Its own members
+// come before what callers put into it, so that the first of a name is the one; decoding
+// all of it was more work than the rest of loading a fresh run.
 func limitOf(config json.RawMessage, standard int) int {
-	var c struct {
-		MaxConcurrency int `json:"maxConcurrency"`
+	_, rest, found := bytes.Cut(config, []byte(`"maxConcurrency":`))
+	digits := 0
+	for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
+		digits++
 	}
-	if bytes.Contains(config, []byte(`"maxConcurrency"`)) && json.Unmarshal(config, &c) == nil && c.MaxConcurrency > 0 {
-		return c.MaxConcurrency
+	n, err := strconv.Atoi(string(rest[:digits]))
+	if !found || err != nil || n == 0 {
+		return standard
 	}
-	return standard
+	return n
 }
 
 // openNodes returns the unfinished nodes in order of request.
