@@ -185,10 +185,7 @@ func (e *Engine) insertLaunch(tx *store.Tx, row *store.Run, held bool, l *Launch
 		}
 	}
 	by := Actor{UserID: l.By.TriggeredBy, TokenID: l.By.TokenID, Remote: l.Remote}
-	detail, err := json.Marshal(map[string]any{"workflow": row.WorkflowKey, "source": row.Source})
-	if err != nil {
-		return err
-	}
+	detail := members([]field{text("source", row.Source), text("workflow", row.WorkflowKey)})
 	return by.audit(tx, row.CreatedAtMs, "launch", row.RunID, detail)
 }
 
