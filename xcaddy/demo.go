@@ -20,7 +20,7 @@ const (
 	demoScopes   = "run:read,run:write,approval:submit,signal:submit"
 	demoTTL      = "12h"
 	demoLogTail  = 30
-	tokenTime    = 5 * time.Second // a new token counts within one second
+	tokenTime    = 30 * time.Second // a new token counts within one second, on a machine that is not busy
 )
 
 const demoAbout = `Build the gateway, start it on a fresh folder, launch examples/gateway.mjs, stream the

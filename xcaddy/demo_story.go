@@ -13,7 +13,7 @@ import (
 const (
 	storyTime = 2 * time.Minute // of the whole run
 	cutAfter  = 15              // events, if no retry comes first
-	awayTime  = 20 * time.Second
+	awayTime  = time.Minute
 	awayPoll  = 50 * time.Millisecond
 )
 

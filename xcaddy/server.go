@@ -17,7 +17,7 @@ import (
 const (
 	defaultPort = 7331
 	portsToTry  = 50
-	readyTime   = 30 * time.Second
+	readyTime   = time.Minute
 	stopTime    = 20 * time.Second // more than the grace period of the embedded config
 )
 
