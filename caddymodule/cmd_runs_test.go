@@ -56,7 +56,7 @@ func operatorsGateway(t *testing.T) *httptest.Server {
 	require.NoError(t, g.Start(t.Context()))
 	server := httptest.NewServer(g.Handler(gateway.Site{Prefix: "/gw"}))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, g.Close(ctx))
 		server.Close()

@@ -90,7 +90,7 @@ func serveIn(s *site) *served {
 			s.t.Log(text[max(0, len(text)-4000):])
 		}
 	})
-	require.Eventually(s.t, func() bool { return s.command("health").Run() == nil }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(s.t, func() bool { return s.command("health").Run() == nil }, rig.Patience, 50*time.Millisecond)
 	return p
 }
 
@@ -101,7 +101,7 @@ func (p *served) stop() error {
 	select {
 	case err := <-p.exited:
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(rig.Patience):
 		p.t.Fatal("the process does not end")
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 func closeNow(t testing.TB, g *Gateway) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, g.Close(ctx))
 }

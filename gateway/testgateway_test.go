@@ -141,7 +141,7 @@ func start(t testing.TB, dir string, change func(*Settings), site Site) *harness
 }
 
 func (h *harness) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(h.t, h.gateway.Close(ctx))
 	h.server.Close()
