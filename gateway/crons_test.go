@@ -17,7 +17,7 @@ func TestCronMethods(t *testing.T) {
 		s.GoWorkflows["croned"] = w
 	}, Site{})
 	var rows []obj
-	require.Eventually(t, func() bool { h.call("cronList", obj{}, &rows); return len(rows) == 1 }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { h.call("cronList", obj{}, &rows); return len(rows) == 1 }, time.Minute, 5*time.Millisecond)
 	row := rows[0]
 	require.Equal(t, obj{"cronId": "gateway:croned", "pattern": "0 0 1 1 *", "workflowPath": "gateway:croned", "enabled": true,
 		"createdAtMs": row["createdAtMs"], "lastRunAtMs": nil, "nextRunAtMs": row["nextRunAtMs"], "errorJson": nil, "workflow": "croned"}, row)
@@ -79,7 +79,7 @@ func TestCronTriggered(t *testing.T) {
 	h := start(t, t.TempDir(), nil, Site{})
 	h.call("cronCreate", obj{"workflow": "static", "pattern": "* * * * * *", "cronId": "each-second"}, nil)
 	var rows []obj
-	require.Eventually(t, func() bool { h.call("listRuns", obj{}, &rows); return len(rows) > 0 }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { h.call("listRuns", obj{}, &rows); return len(rows) > 0 }, time.Minute, 10*time.Millisecond)
 	h.call("cronDelete", obj{"cronId": "each-second"}, nil)
 	id := rows[len(rows)-1]["runId"].(string)
 	run := h.await(id, "finished")

@@ -242,7 +242,7 @@ func TestDevToolsStreamsEndWithTheGrant(t *testing.T) {
 		_, _, err = s.c.Read(t.Context())
 	}
 	require.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(err), "%v", err)
-	require.Eventually(t, func() bool { return h.streams("other") == 1 }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return h.streams("other") == 1 }, time.Minute, 5*time.Millisecond)
 	require.True(t, stays.call("cancelRun", obj{"runId": id}).OK)
 	w.until(func() bool { return w.state("cool") == "cancelled" })
 }
@@ -273,5 +273,5 @@ func TestDevToolsStreamsAreStreams(t *testing.T) {
 	require.Equal(t, 1.0, h.streams("op"), "the stream of events stays")
 	require.Equal(t, "FORBIDDEN", s.call("streamDevTools", obj{"runId": id}).Error["code"])
 	s.c.CloseNow()
-	require.Eventually(t, func() bool { return h.streams("op") == 0 }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return h.streams("op") == 0 }, time.Minute, 5*time.Millisecond)
 }

@@ -279,9 +279,9 @@ func TestMissingTokenStoreDeniesEverybody(t *testing.T) {
 	require.Equal(t, "missing", h.gateway.Health().TokenStore)
 	path := h.gateway.settings.Load().TokenStore
 	require.NoError(t, os.WriteFile(path, []byte(fixtureTokens), 0o600))
-	require.Eventually(t, func() bool { status, _ := h.rpc("op", "health", obj{}); return status == 200 }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { status, _ := h.rpc("op", "health", obj{}); return status == 200 }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
-	require.Eventually(t, func() bool { return h.gateway.Health().TokenStore == "unreadable" }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return h.gateway.Health().TokenStore == "unreadable" }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, "degraded", h.gateway.Health().Status)
 	require.NoError(t, h.gateway.Ready(), "degraded is not down")
 	h.refused("op", "health", obj{}, 401, "UNAUTHORIZED", "Invalid token")

@@ -66,7 +66,7 @@ func TestSmithersProcess(t *testing.T) {
 	pid := h.pids()[0]
 	hosttest.Write(t, dir, hosttest.Dies) // no process begins before that is put right
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	require.Eventually(t, func() bool { return h.gateway.Health().Status == "degraded" }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return h.gateway.Health().Status == "degraded" }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, h.gateway.Ready(), "everything else works")
 	h.await(h.launch("static", nil), "finished")
 	hosttest.Write(t, dir)
@@ -75,7 +75,7 @@ func TestSmithersProcess(t *testing.T) {
 
 	pid = h.pids()[0]
 	h.close()
-	require.Eventually(t, gonePID(pid), 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, gonePID(pid), time.Minute, 10*time.Millisecond)
 }
 
 func TestReloadOfASmithersModule(t *testing.T) {
@@ -100,11 +100,11 @@ func TestReloadOfASmithersModule(t *testing.T) {
 	require.NoError(t, h.gateway.Apply("fourth", s))
 	require.Len(t, h.pids(), 2, "the former one stays while its settings may come back")
 	h.gateway.Withdraw("second")
-	require.Eventually(t, func() bool { return h.gateway.Health().Smithers.Retiring == 1 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return h.gateway.Health().Smithers.Retiring == 1 }, time.Minute, time.Millisecond)
 	require.False(t, gonePID(first)(), "a run of the former module is at work")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "idle"), nil, 0o600))
 	require.Eventually(t, func() bool { return len(h.pids()) == 1 }, time.Minute, 10*time.Millisecond)
-	require.Eventually(t, gonePID(first), 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, gonePID(first), time.Minute, 10*time.Millisecond)
 	require.Equal(t, "ok", h.gateway.Health().Status)
 }
 

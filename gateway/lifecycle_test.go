@@ -235,7 +235,7 @@ func TestCloseWaitsForRequests(t *testing.T) {
 		defer close(done)
 		closeNow(t, h.gateway)
 	}()
-	require.Eventually(t, func() bool { return h.gateway.Ready() != nil }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return h.gateway.Ready() != nil }, time.Minute, time.Millisecond)
 	require.NoError(t, run.store.Healthy(), "still open for us")
 	select {
 	case <-done:

@@ -331,7 +331,7 @@ func TestNoDoubleFire(t *testing.T) {
 	defer other.Stop()
 	for range 5 {
 		w.advance(time.Minute)
-		require.Eventually(t, func() bool { other.mu.Lock(); defer other.mu.Unlock(); return !other.busy }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { other.mu.Lock(); defer other.mu.Unlock(); return !other.busy }, time.Minute, time.Millisecond)
 	}
 	require.Len(t, w.ticks(), 5)
 

@@ -39,7 +39,7 @@ func TestReplayLiveAndEnd(t *testing.T) {
 			d.add("r", "run.completed")
 			require.Equal(t, []string{"4 run.completed"}, r.names(1))
 			r.ends()
-			require.Eventually(t, func() bool { return len(d.reasons()) == 1 }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return len(d.reasons()) == 1 }, time.Minute, time.Millisecond)
 			require.Equal(t, []string{ClosedCompleted}, d.reasons())
 		})
 	}
@@ -175,7 +175,7 @@ func TestCaps(t *testing.T) {
 	caps.Give("carol", "z")
 	who = alice
 	a1.res.Body.Close()
-	require.Eventually(t, func() bool { return h.Len() == 2 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return h.Len() == 2 }, time.Minute, time.Millisecond)
 	require.Equal(t, 200, get(t, s.Client(), s.URL+"/b").res.StatusCode, "places are given back")
 }
 
@@ -231,7 +231,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 	s := server(t, New(d.deps(), Options{WriteTimeout: 50 * time.Millisecond}), nil)
 	s.Start()
 	r := get(t, s.Client(), s.URL+"/r?afterSeq=0") // and reads nothing more
-	require.Eventually(t, func() bool { return len(d.reasons()) == 1 }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(d.reasons()) == 1 }, time.Minute, 5*time.Millisecond)
 	require.Equal(t, []string{ClosedSlow}, d.reasons())
 	r.res.Body.Close()
 }

@@ -35,7 +35,7 @@ func TestBackupWhileWriting(t *testing.T) {
 			})
 		}
 	}()
-	require.Eventually(t, func() bool { return s.StateVersion() > 2000 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.StateVersion() > 2000 }, time.Minute, time.Millisecond)
 	dest := filepath.Join(t.TempDir(), "backup.db")
 	calls := 0
 	require.NoError(t, s.Backup(context.Background(), dest, func(done, total int) {

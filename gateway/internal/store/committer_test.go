@@ -149,7 +149,7 @@ func TestFailedCommitPublishesNothingAndRecovers(t *testing.T) {
 	require.EqualValues(t, 1, s.StateVersion())
 
 	failing.Store(false)
-	require.Eventually(t, func() bool { return s.Healthy() == nil }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Healthy() == nil }, time.Minute, time.Millisecond)
 	var ev *Event
 	update(t, s, func(tx *Tx) error { ev = pushed(3); return tx.Append("r", ev) })
 	require.EqualValues(t, 2, ev.Seq)
@@ -181,7 +181,7 @@ func TestFullDiskFailsTheBatch(t *testing.T) {
 	release()
 	require.ErrorIs(t, <-results, ErrUnavailable)
 	require.ErrorIs(t, <-results, ErrUnavailable)
-	require.Eventually(t, func() bool { return s.Healthy() == nil }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Healthy() == nil }, time.Minute, time.Millisecond)
 	update(t, s, func(tx *Tx) error {
 		_, err := tx.c.number("PRAGMA max_page_count = 1000000")
 		return err
@@ -224,7 +224,7 @@ func TestUpdateOfEndedContextDoesNotRun(t *testing.T) {
 	result := make(chan error)
 	ran := false
 	go func() { result <- s.Update(ctx, func(*Tx) error { ran = true; return nil }) }()
-	require.Eventually(t, func() bool { return s.Stats().Queue == 1 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Stats().Queue == 1 }, time.Minute, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-result, context.Canceled)
 	release()

@@ -48,7 +48,7 @@ func TestShrinkGivesBackCachedPages(t *testing.T) {
 	})
 	full := resident(t)
 	s.Shrink()
-	require.Eventually(t, func() bool { return full-resident(t) > 20<<20 }, 30*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return full-resident(t) > 20<<20 }, time.Minute, 10*time.Millisecond,
 		"25 MiB of pages were cached, and the committer is idle")
 	write() // and goes on
 }

@@ -283,7 +283,7 @@ func (g *testGateway) url() string { return "ws" + strings.TrimPrefix(g.server.U
 // eventually waits for a condition that other goroutines bring about.
 func eventually(t testing.TB, f func() bool, what string) {
 	t.Helper()
-	require.Eventually(t, f, 30*time.Second, time.Millisecond, what)
+	require.Eventually(t, f, time.Minute, time.Millisecond, what)
 }
 
 type frame struct {

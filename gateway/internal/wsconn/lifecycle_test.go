@@ -193,7 +193,7 @@ func TestPeerCannotPutOffTheEnd(t *testing.T) {
 	})
 	defer sending.Wait()
 	defer close(stop)
-	require.Eventually(t, func() bool { return len(g.metrics.closes()) == 1 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(g.metrics.closes()) == 1 }, time.Minute, time.Millisecond)
 	require.Equal(t, []string{ClosedRevoked}, g.metrics.closes())
 }
 

@@ -259,7 +259,7 @@ func TestUndeliveredIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	_, err = m.Attempt(program.Attempt{Ref: turn.Ops[0].(program.Request).Ref, Number: 1})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(posts) == maxUndelivered }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(posts) == maxUndelivered }, time.Minute, time.Millisecond)
 	for n := range all + 1 {
 		require.LessOrEqual(t, len(posts), maxUndelivered+1)
 		turn, err := m.Deliver(<-posts)
