@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // scope names this library to whoever reads the spans.
@@ -89,10 +90,11 @@ func (t *Tracer) Delivery(ctx context.Context, workflow string) (context.Context
 
 // Tick begins the span of a schedule's launch, a trace of its own: there is no request.
 func (t *Tracer) Tick(ctx context.Context, workflow, cronID string) (context.Context, Span) {
-	if !t.Active() {
+	known := t.current()
+	if known == nil {
 		return ctx, Span{}
 	}
-	ctx, span := t.latest.Load().tracer.Start(ctx, "cron "+workflow, trace.WithNewRoot(),
+	ctx, span := known.tracer.Start(ctx, "cron "+workflow, trace.WithNewRoot(),
 		trace.WithAttributes(attribute.String("smithers.workflow", workflow), attribute.String("smithers.cron_id", cronID)))
 	return ctx, Span{span}
 }
@@ -107,6 +109,27 @@ func (t *Tracer) from(p trace.TracerProvider) trace.Tracer {
 	return fresh.tracer
 }
 
+// current is what runs are traced with, or nil. A provider that has been shut down, as by a
+// reload that takes tracing away, is forgotten: nothing reads its spans any more.
+func (t *Tracer) current() *from {
+	if t == nil {
+		return nil
+	}
+	known := t.latest.Load()
+	if known == nil || !ended(known.provider) {
+		return known
+	}
+	t.latest.CompareAndSwap(known, nil)
+	return nil
+}
+
+// ended reports whether a provider was shut down: OpenTelemetry's gives tracers of no
+// effect from then on.
+func ended(p trace.TracerProvider) bool {
+	_, none := p.Tracer(scope).(noop.Tracer)
+	return none
+}
+
 // Work is what a span of a run says of it.
 type Work struct{ RunID, Workflow, Parent string }
 
@@ -114,10 +137,7 @@ type Work struct{ RunID, Workflow, Parent string }
 // call that launched the run, whose Traceparent Work.Parent is. A launch that was not
 // sampled leaves its run untraced.
 func (t *Tracer) Run(w Work) (context.Context, Span) {
-	if t == nil {
-		return nil, Span{}
-	}
-	known := t.latest.Load()
+	known := t.current()
 	if known == nil {
 		return nil, Span{}
 	}
@@ -139,7 +159,11 @@ func Task(run context.Context, w Work, node string, iteration, attempt int) Span
 	if run == nil {
 		return Span{}
 	}
-	_, span := trace.SpanFromContext(run).TracerProvider().Tracer(scope).Start(run, "task "+node, trace.WithAttributes(
+	tracer := trace.SpanFromContext(run).TracerProvider().Tracer(scope)
+	if _, none := tracer.(noop.Tracer); none { // a reload took tracing away while the run was in memory
+		return Span{}
+	}
+	_, span := tracer.Start(run, "task "+node, trace.WithAttributes(
 		attribute.String("smithers.run_id", w.RunID), attribute.String("smithers.workflow", w.Workflow), attribute.String("smithers.node", node),
 		attribute.Int("smithers.iteration", iteration), attribute.Int("smithers.attempt", attempt)))
 	return Span{span}
@@ -153,8 +177,9 @@ func (s Span) Traceparent() string {
 	return written(s.span.SpanContext())
 }
 
-// Active reports whether runs are traced.
-func (t *Tracer) Active() bool { return t != nil && t.latest.Load() != nil }
+// Active reports whether runs are traced: from the first traced request on, until the
+// provider of the last one is shut down.
+func (t *Tracer) Active() bool { return t.current() != nil }
 
 // Failed marks the span with an error's code and message. ours says that it is an
 // error of this side, not of the caller.

@@ -162,6 +162,40 @@ func TestOldSocketsDoNotBringTheirProviderBack(t *testing.T) {
 	require.Len(t, after.GetSpans(), 2)
 }
 
+// A reload that takes tracing away shuts its provider down.
+func TestNothingIsTracedOnceTheProviderHasEnded(t *testing.T) {
+	ctx, request, spans := recorded(t)
+	var tracer Tracer
+	socket := tracer.Socket(t.Context(), ctx)
+	_, call := tracer.Call(ctx, "launchRun", "http")
+	call.End()
+	work := Work{RunID: "r", Workflow: "w"}
+	run, span := tracer.Run(work)
+	require.True(t, tracer.Active())
+
+	require.NoError(t, request.TracerProvider().(*sdk.TracerProvider).Shutdown(t.Context()))
+	spans.Reset()
+	require.Equal(t, Span{}, Task(run, work, "n", 0, 1), "an attempt of a run that was in memory")
+	span.End()
+	require.False(t, tracer.Active())
+	none, _ := tracer.Run(work)
+	require.Nil(t, none)
+	none, _ = tracer.Tick(t.Context(), "w", "c")
+	require.Empty(t, Traceparent(none))
+	inner, call := tracer.Call(socket, "launchRun", "ws")
+	require.Empty(t, Traceparent(inner), "a call on a socket of before")
+	call.End()
+	_, call = tracer.Call(ctx, "launchRun", "http") // a request of before, which is not done yet
+	call.End()
+	require.False(t, tracer.Active())
+	require.Empty(t, spans.GetSpans())
+
+	again, _, _ := recorded(t)
+	_, call = tracer.Call(again, "launchRun", "http")
+	call.End()
+	require.True(t, tracer.Active(), "a reload that brings it back")
+}
+
 // FuzzParse holds that nothing a database may hold makes parse fail, and that what it
 // takes is what Traceparent writes.
 func FuzzParse(f *testing.F) {
