@@ -86,6 +86,20 @@ Usage: go run ./xcaddy build [options]
 Example: go run ./xcaddy build --with github.com/mholt/caddy-l4 --with example.com/mine=../mine`
 
 func buildCommand(ctx context.Context, c *console, args []string) error {
+	o, err := parseBuild(c, args)
+	if err != nil {
+		return err
+	}
+	co, err := findCheckout(ctx, ".")
+	if err != nil {
+		return err
+	}
+	_, err = build(ctx, c, co, o)
+	return err
+}
+
+// parseBuild reads the arguments of build.
+func parseBuild(c *console, args []string) (buildOptions, error) {
 	o := buildOptions{platform: hostPlatform()}
 	fs := newFlags(c, "build", buildAbout)
 	fs.Func("with", "add `MODULE[@VERSION][=PATH]`, a Caddy plugin or a Go workflow; may be repeated", func(v string) error {
@@ -99,18 +113,13 @@ func buildCommand(ctx context.Context, c *console, args []string) error {
 	fs.StringVar(&o.version, "version", "", "the `version` the gateway reports in /health and hello (default: the one in the source)")
 	fs.BoolVar(&o.plain, "plain", false, "use go build alone: no temporary module, no look at the module proxy")
 	if err := parse(fs, args); err != nil {
-		return err
+		return o, err
 	}
 	switch {
 	case o.plain && len(o.plugins) > 0:
-		return usagef("build: --plain builds exactly this checkout; it cannot be combined with --with")
+		return o, usagef("build: --plain builds exactly this checkout; it cannot be combined with --with")
 	case !versionText.MatchString(o.version):
-		return usagef("build: --version %q: use letters, digits, dots, plus and minus signs", o.version)
+		return o, usagef("build: --version %q: use letters, digits, dots, plus and minus signs", o.version)
 	}
-	co, err := findCheckout(ctx, ".")
-	if err != nil {
-		return err
-	}
-	_, err = build(ctx, c, co, o)
-	return err
+	return o, nil
 }
