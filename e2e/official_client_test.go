@@ -6,13 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/evanw/esbuild/pkg/api"
 	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 // Versions of what comes from the npm registry.
@@ -22,8 +23,6 @@ const (
 	registryTime   = 2 * time.Minute
 )
 
-var clientProgram = regexp.MustCompile("(?s)```ts\n(import .*?)```")
-
 // The README's program for the official client is run against the binary.
 func TestOfficialClient(t *testing.T) {
 	for _, tool := range []string{"node", "npm"} {
@@ -31,12 +30,7 @@ func TestOfficialClient(t *testing.T) {
 			absent(t, tool)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join("..", "README.md"))
-	require.NoError(t, err)
-	program := clientProgram.FindSubmatch(text)
-	require.NotNil(t, program, "the README's program")
-	module := firstModule.FindSubmatch(text)
-	require.NotNil(t, module, "the README's first workflow")
+	program := docs.Tested(t, "README.md").Next().Text
 
 	dir := t.TempDir()
 	// The package declares far more than its client needs, so it is unpacked, not
@@ -50,12 +44,12 @@ func TestOfficialClient(t *testing.T) {
 	require.NoError(t, err, string(out))
 
 	s := newSite(t)
-	s.module = s.write("gateway.mjs", string(module[1]))
+	s.module = s.write("gateway.mjs", firstModule(t))
 	token := s.issue("*")
 	p := s.start().as(token)
 	p.wait("the token to count", func() bool { return p.Call(t.Context(), "listRuns", nil, nil) == nil })
 
-	source := strings.Replace(string(program[1]), "http://127.0.0.1:7331", p.Base, 1)
+	source := strings.Replace(program, "http://127.0.0.1:7331", p.Base, 1)
 	built := api.Build(api.BuildOptions{
 		Stdin:  &api.StdinOptions{Contents: source, ResolveDir: dir, Loader: api.LoaderTS},
 		Bundle: true, AbsWorkingDir: dir,

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"syscall"
 	"testing"
@@ -13,20 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/internal/client"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
-var (
-	serveBlock   = regexp.MustCompile("(?s)<!-- tested: e2e -->\n```sh\n(mkdir -p data\n.*?)```")
-	webhookBlock = regexp.MustCompile("(?s)## Webhooks and schedules\n\n```js\n(.*?)```")
-)
-
-func readme(t *testing.T, block *regexp.Regexp) string {
+// firstModule is the README's first workflow, which TestReadmeCommandsWork runs.
+func firstModule(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "README.md"))
-	require.NoError(t, err)
-	found := block.FindSubmatch(text)
-	require.NotNil(t, found, block)
-	return string(found[1])
+	return docs.Find(t, "README.md", "tested: e2e TestReadmeCommandsWork module")[0].Text
 }
 
 // The README's commands that serve its first workflow, in a folder with nothing else.
@@ -35,10 +27,10 @@ func TestReadmeServes(t *testing.T) {
 		absent(t, "bash")
 	}
 	s := newSite(t)
-	s.write("gateway.mjs", readme(t, firstModule))
+	s.write("gateway.mjs", firstModule(t))
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(binary, filepath.Join(bin, "smithers-gateway")))
-	cmd := exec.Command("bash", "-c", "set -eu\n"+readme(t, serveBlock))
+	cmd := exec.Command("bash", "-c", "set -eu\n"+docs.Tested(t, "README.md").Script())
 	cmd.Dir = s.dir
 	cmd.Env = append(s.environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -68,7 +60,7 @@ func TestReadmeServes(t *testing.T) {
 // the next of the same issue is its signal.
 func TestReadmeWebhook(t *testing.T) {
 	s := newSite(t)
-	s.module = s.write("workspace/hook.mjs", "export function register(gateway) {\n"+readme(t, webhookBlock)+"}\n")
+	s.module = s.write("workspace/hook.mjs", "export function register(gateway) {\n"+docs.Tested(t, "README.md").Next().Text+"}\n")
 	s.env = []string{"HOOK_SECRET=whsec"}
 	config := s.caddyfile("env HOOK_SECRET")
 	token := s.issue(automationScopes)

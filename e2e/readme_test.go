@@ -5,43 +5,34 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
-var (
-	runnableBlock = regexp.MustCompile("(?s)<!-- runnable -->\n```sh\n(.*?)```")
-	websocatBlock = regexp.MustCompile("(?s)```sh\n(\\{\n[^`]*websocat ws://[^`]*)```")
-	firstModule   = regexp.MustCompile("(?s)Save this as `gateway.mjs`:\n\n```js\n(.*?)```")
-)
-
-// The commands of the README that are marked runnable are run in one shell, in the
-// README's order, with the README's own module served by the binary.
+// The README's commands are run in one shell, in the README's order, with its own module
+// served by the binary.
 func TestReadmeCommandsWork(t *testing.T) {
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			absent(t, tool)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join("..", "README.md"))
-	require.NoError(t, err)
-	module := firstModule.FindSubmatch(text)
-	require.NotNil(t, module, "the README's first workflow")
-	blocks := runnableBlock.FindAllSubmatch(text, -1)
-	require.GreaterOrEqual(t, len(blocks), 4)
+	blocks := docs.Tested(t, "README.md")
+	require.GreaterOrEqual(t, blocks.Left(), 4)
 
 	s := newSite(t)
-	s.module = s.write("gateway.mjs", string(module[1]))
+	s.module = s.write("gateway.mjs", docs.Tested(t, "README.md", "module").Next().Text)
 	s.caddyfile("")
 	p := s.start()
 
 	script := "set -euo pipefail\n"
-	for _, b := range blocks {
-		script += "echo '--- next' >&2\n" + string(b[1])
+	for blocks.Left() > 0 {
+		script += "echo '--- next' >&2\n" + blocks.Next().Text
 	}
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(binary, filepath.Join(bin, "smithers-gateway")))
@@ -59,9 +50,9 @@ func TestReadmeCommandsWork(t *testing.T) {
 	require.FileExists(t, s.path("backup.db"))
 
 	t.Run("what websocat is given", func(t *testing.T) {
-		block := websocatBlock.FindSubmatch(text)
-		require.NotNil(t, block, "the README's commands for websocat")
-		cmd := exec.CommandContext(ctx, "bash", "-c", "websocat() { command cat; }\n"+string(block[1]))
+		block := docs.Tested(t, "README.md", "websocat").Next().Text
+		require.Contains(t, block, "} | websocat ws://127.0.0.1:7331/\n")
+		cmd := exec.CommandContext(ctx, "bash", "-c", "websocat() { command cat; }\n"+block)
 		cmd.Env = append(os.Environ(), "TOKEN="+s.issue("run:read"))
 		frames, err := cmd.Output()
 		require.NoError(t, err)
@@ -74,6 +65,19 @@ func TestReadmeCommandsWork(t *testing.T) {
 		for _, want := range []string{`"id":"1","ok":true`, `"id":"2","ok":true`, `"seq":1,`, `"run.completed"`} {
 			require.Contains(t, seen, want)
 		}
+	})
+
+	t.Run("restore", func(t *testing.T) {
+		p.terminate()
+		cmd := exec.CommandContext(ctx, "bash", "-euc", docs.Tested(t, "README.md", "restore").Script())
+		cmd.Dir = s.dir
+		cmd.Env = append(s.environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+		require.Contains(t, string(out), "restored")
+		again := s.start().as(s.issue("run:read"))
+		again.wait("the token to count", func() bool { return again.Call(ctx, "listRuns", nil, nil) == nil })
+		again.status("first", "finished")
 	})
 }
 

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 func writeFile(t *testing.T, dir, name, text string) string {
@@ -109,9 +111,14 @@ func TestBothBuildsHaveTheSameModules(t *testing.T) {
 	require.NoError(t, err)
 	c, _, errOut := testConsole()
 
-	plain := buildForTest(t, ctx, c, co, "plain", true)
+	plain := buildForTest(t, ctx, c, co, "plain", buildOptions{platform: hostPlatform(), plain: true})
 	require.NoError(t, err, errOut)
-	whole := buildForTest(t, ctx, c, co, "whole", false)
+	documented := goRun(t, docs.Tested(t, "deploy/reference/README.md").Next().Text, "build")
+	require.Len(t, documented, 1)
+	o, err := parseBuild(c, documented[0])
+	require.NoError(t, err)
+	require.Equal(t, buildOptions{platform: hostPlatform()}, o)
+	whole := buildForTest(t, ctx, c, co, "whole", o)
 	if strings.Contains(errOut.String(), "Falling back to") {
 		if os.Getenv("CI") != "" {
 			t.Fatal(errOut.String())
@@ -165,7 +172,8 @@ func TestBuildWithAGoWorkflow(t *testing.T) {
 	co, err := findCheckout(ctx, ".")
 	require.NoError(t, err)
 	c, _, errOut := testConsole()
-	p, err := parsePlugin(modulePath + "/examples/go-workflow=" + filepath.Join(co.root, "examples", "go-workflow"))
+	t.Chdir(co.root) // which the README's path counts from
+	p, err := parsePlugin(modulePath + "/examples/go-workflow=./examples/go-workflow")
 	require.NoError(t, err)
 	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), "gateway"), plugins: []plugin{p}}
 	path, err := build(ctx, c, co, o)
@@ -180,9 +188,9 @@ func TestBuildWithAGoWorkflow(t *testing.T) {
 	require.Contains(t, string(out), "smithers.workflows.release")
 }
 
-func buildForTest(t *testing.T, ctx context.Context, c *console, co *checkout, name string, plain bool) map[string]string {
+func buildForTest(t *testing.T, ctx context.Context, c *console, co *checkout, name string, o buildOptions) map[string]string {
 	t.Helper()
-	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), name), plain: plain}
+	o.output = filepath.Join(t.TempDir(), name)
 	path, err := build(ctx, c, co, o)
 	require.NoError(t, err)
 	modules, err := binaryModules(path)

@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/internal/client"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 func event(seq int64, name, payload string) client.Item {
@@ -101,32 +101,14 @@ func TestDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the binary")
 	}
+	documented := goRun(t, docs.Tested(t, "README.md").Next().Text, "demo")
+	require.Equal(t, [][]string{{}}, documented, "without options")
 	ctx := t.Context()
-	co, err := findCheckout(ctx, ".")
-	require.NoError(t, err)
 	c, out, errOut := testConsole()
-	o := buildOptions{platform: hostPlatform(), output: filepath.Join(t.TempDir(), "gateway"), plain: true}
-	binary, err := build(ctx, c, co, o)
-	require.NoError(t, err)
 
 	story := []string{"connection cut after #", "Reconnecting with afterSeq", "↺", "Approving", "Nothing is missing", "Result: finished"}
 	farewell := []string{"  URL ", "  token ", "/health\n", "/v1/rpc/listRuns ", "/v1/rpc/launchRun ", "Serving until Ctrl-C", "Stopping."}
-	perform := func(t *testing.T, ctx context.Context, c *console, exit bool) {
-		t.Helper()
-		d := &demo{c: c, binary: binary, folder: t.TempDir(), module: filepath.Join(co.root, "examples", "gateway.mjs")}
-		require.NoError(t, d.play(ctx, defaultPort+1000, exit), errOut)
-	}
-
-	t.Run("with --exit", func(t *testing.T) {
-		perform(t, ctx, c, true)
-		for _, want := range story {
-			require.Contains(t, out.String(), want)
-		}
-		require.NotContains(t, out.String(), farewell[0])
-		require.NotContains(t, out.String(), "\x1b", "colours are for terminals")
-	})
-
-	t.Run("until Ctrl-C", func(t *testing.T) {
+	t.Run("as documented, until Ctrl-C", func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(ctx)
 		defer interrupt()
 		c.out = io.MultiWriter(out, writerFunc(func(line []byte) {
@@ -134,11 +116,20 @@ func TestDemo(t *testing.T) {
 				interrupt()
 			}
 		}))
-		out.Reset()
-		perform(t, ctx, c, false)
+		require.Equal(t, exitOK, dispatch(ctx, c, append([]string{"demo"}, documented[0]...)), errOut)
 		for _, want := range append(story, farewell...) {
 			require.Contains(t, out.String(), want)
 		}
+	})
+	t.Run("with --exit", func(t *testing.T) {
+		out.Reset()
+		c.out = out
+		require.Equal(t, exitOK, dispatch(ctx, c, []string{"demo", "--no-build", "--exit"}), errOut)
+		for _, want := range story {
+			require.Contains(t, out.String(), want)
+		}
+		require.NotContains(t, out.String(), farewell[0])
+		require.NotContains(t, out.String(), "\x1b", "colours are for terminals")
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/internal/client"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 // composed is the system that docker-compose.yml describes, running.
@@ -115,6 +116,7 @@ func TestContainer(t *testing.T) {
 		{"no secret in the logs", testLogs},
 		{"nothing but the gateway in the image", testImage},
 		{"start and memory", testMeasures},
+		{"built and given to a registry", testRegistry},
 	} {
 		if !t.Run(test.name, func(t *testing.T) { test.run(t, c) }) {
 			t.Logf("the container's last words:\n%s", tail(docker(t, "logs", "--tail", "40", c.container)))
@@ -155,7 +157,9 @@ func testGuide(t *testing.T, c *composed) {
 		require.NoFileExists(t, file)
 		t.Cleanup(func() { _ = os.Remove(file) })
 	}
-	out := c.guide(t, strings.Join(blocks(t, "tested: compose"), "\n"))
+	commands := docs.Tested(t, "deploy/reference/README.md").Script()
+	require.True(t, strings.HasPrefix(commands, docs.Tested(t, "README.md", "readme").Script()), "the README begins as the guide does")
+	out := c.guide(t, commands)
 	for _, want := range []string{`"runId":"first"`, `"status":"finished"`, "copied /data/smithers.db", "restored /data/smithers.db"} {
 		require.Contains(t, out, want)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 const (
@@ -47,7 +49,7 @@ func TestDebianPackage(t *testing.T) {
 	docker(t, "cp", filepath.Join(dir, older+".deb"), h.name+":/src/smithers-gateway.deb")
 	docker(t, "cp", filepath.Join(dir, newer+".deb"), h.name+":/src/newer.deb")
 	h.run(t, "echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/quick") // its syncs are not what is tested
-	guide := strings.SplitAfter(strings.Join(blocks(t, "tested: package"), ""), "\n")
+	guide := strings.SplitAfter(docs.Tested(t, "deploy/reference/README.md").Script(), "\n")
 	require.Contains(t, guide[0], "dpkg -i")
 	health := func() bool {
 		_, err := h.try("curl -fsS http://127.0.0.1:7331/health/ready")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 // host is a Debian whose PID 1 is systemd, in a container.
@@ -89,7 +90,7 @@ func TestHost(t *testing.T) {
 	docker(t, "cp", binary, h.name+":/src/bin/smithers-gateway")
 	docker(t, "cp", reference, h.name+":/src/deploy/reference")
 
-	out := h.run(t, strings.Join(blocks(t, "tested: host"), "\n"))
+	out := h.run(t, docs.Tested(t, "deploy/reference/README.md").Script())
 	for _, want := range []string{"active (running)", `"runId":"first"`, "copied /var/lib/smithers/smithers.db", "restored /var/lib/smithers/smithers.db"} {
 		require.Contains(t, out, want)
 	}
@@ -186,6 +187,18 @@ func TestHost(t *testing.T) {
 		require.Equal(t, "finished", run.Status)
 	})
 
+	t.Run("a public name", func(t *testing.T) { testPublicName(t, h) })
+
+	t.Run("a drop-in for modules of Smithers", func(t *testing.T) {
+		const property = "MemoryDenyWriteExecute"
+		require.Equal(t, "yes", h.property(t, unit, property))
+		h.run(t, docs.Tested(t, "deploy/reference/README.md", "bun").Script())
+		require.Equal(t, "no", h.property(t, unit, property))
+		waitFor(t, "the gateway", func() bool { return ready(q) })
+		h.run(t, "rm -r /etc/systemd/system/smithers-gateway.service.d && systemctl daemon-reload && systemctl restart "+unit)
+		waitFor(t, "the gateway", func() bool { return ready(q) })
+	})
+
 	t.Run("exposure, as the running systemd scores it", func(t *testing.T) {
 		m := exposure.FindStringSubmatch(h.run(t, "systemd-analyze security --no-pager "+unit))
 		require.NotNil(t, m)
@@ -195,8 +208,21 @@ func TestHost(t *testing.T) {
 	t.Run("TLS in a process of its own", func(t *testing.T) { testEdge(t, h, q.Token) })
 }
 
+// testPublicName writes the guide's name into the environment. There is nobody here who
+// would sign for it: the config is what the unit would start with.
+func testPublicName(t *testing.T, h *host) {
+	h.run(t, "cp -p /etc/smithers/gateway.env /tmp/gateway.env")
+	h.run(t, docs.Tested(t, "deploy/reference/README.md", "name").Script())
+	const env = "set -a && . /etc/smithers/gateway.env && set +a && "
+	require.Contains(t, h.run(t, env+"smithers-gateway validate --config /etc/smithers/Caddyfile 2>&1"), "Valid configuration")
+	config := h.run(t, env+"smithers-gateway adapt --config /etc/smithers/Caddyfile 2>/dev/null")
+	require.Contains(t, config, `"gateway.example.com"`)
+	require.NotContains(t, config, `"module":"internal"`, "a name of the Internet is signed by its authorities")
+	h.run(t, "mv /tmp/gateway.env /etc/smithers/gateway.env")
+}
+
 func testEdge(t *testing.T, h *host, token string) {
-	h.run(t, strings.Join(blocks(t, "tested: edge"), "\n"))
+	h.run(t, docs.Tested(t, "deploy/reference/README.md", "edge").Script())
 	root := rootCertificate(t, h.name, "/var/lib/smithers-caddy/caddy/pki/authorities/local/root.crt")
 	q := remote(t, h.base, token, root)
 	waitFor(t, "the edge", func() bool { return answers(q) })

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +21,8 @@ import (
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 // manifests is what k8s/ holds, decoded.
@@ -119,7 +120,9 @@ func render(t *testing.T) *manifests {
 
 func TestKubectlRendersTheSame(t *testing.T) {
 	kubectl := tool(t, "kubectl")
-	out, err := exec.Command(kubectl, "kustomize", filepath.Join(reference, "k8s")).Output()
+	cmd := exec.Command("bash", "-euc", docs.Tested(t, "deploy/reference/README.md").Script())
+	cmd.Dir, cmd.Env = repository, append(os.Environ(), "PATH="+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))
+	out, err := cmd.Output()
 	require.NoError(t, err)
 	got := &manifests{generated: map[string]*corev1.ConfigMap{}}
 	for _, object := range decode(t, string(out)) {
@@ -252,9 +255,7 @@ func TestPodSecurityIsRestricted(t *testing.T) {
 func TestSecretFromATokenStore(t *testing.T) {
 	kubectl := tool(t, "kubectl")
 	dir := t.TempDir()
-	script := "set -euo pipefail\n" + strings.Join(slices.DeleteFunc(blocks(t, "tested: kubernetes"), func(b string) bool {
-		return strings.Contains(b, "kustomize")
-	}), "\n") + "\nsmithers-gateway token check --store tokens.json \"$TOKEN\"\n"
+	script := "set -euo pipefail\n" + docs.Tested(t, "deploy/reference/README.md").Script() + "\nsmithers-gateway token check --store tokens.json \"$TOKEN\"\n"
 	shell(t, dir, script, "PATH="+filepath.Dir(binary)+":"+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))
 
 	text, err := os.ReadFile(filepath.Join(dir, "secret.yaml"))

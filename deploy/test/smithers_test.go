@@ -12,6 +12,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/e2e/rig"
 	"github.com/smithersai/caddy-smithers/internal/client"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 // TestSmithersContainer builds the target with Bun and runs examples/smithers in it, as
@@ -40,8 +41,9 @@ func TestSmithersContainer(t *testing.T) {
 	c.compose(t, "build smithers 2>&1")
 	t.Logf("MEASURED image with Bun: built in %s, %s", time.Since(begin).Round(time.Second), megabytes(t, "smithers-gateway:local-smithers"))
 
+	npmWouldInstall(t, docs.Tested(t, "deploy/reference/README.md", "packages").Script())
 	begin = time.Now()
-	guide := strings.Join(blocks(t, "tested: smithers"), "\n")
+	guide := docs.Tested(t, "deploy/reference/README.md").Script()
 	c.guide(t, guide)
 	t.Logf("MEASURED guide with Bun: up in %s, all of Compose included", time.Since(begin).Round(10*time.Millisecond))
 	c.refresh(t)
@@ -60,6 +62,22 @@ func TestSmithersContainer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
 	}
+}
+
+// npmWouldInstall runs a command of npm in a copy of what it reads. The packages are here
+// already: npm only says what it would install.
+func npmWouldInstall(t *testing.T, command string) {
+	t.Helper()
+	tool(t, "npm")
+	dir := t.TempDir()
+	example := filepath.Join("examples", "smithers")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, example), 0o755))
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		text, err := os.ReadFile(filepath.Join(repository, example, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, example, name), text, 0o644))
+	}
+	shell(t, dir, "set -e\nnpm() { command npm \"$@\" --dry-run; }\n"+command)
 }
 
 func bunImage(t *testing.T) string {

@@ -4,16 +4,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/e2e/rig"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
-
-var tested = regexp.MustCompile("(?s)<!-- tested: e2e/litestream -->\n```sh\n(.*?)```")
 
 // document runs the blocks of docs/operations.md as they are written, with the folders of
 // the system below one of the test, no users but ours, and a systemctl that only notes what
@@ -21,7 +19,7 @@ var tested = regexp.MustCompile("(?s)<!-- tested: e2e/litestream -->\n```sh\n(.*
 type document struct {
 	t      *testing.T
 	root   string // stands for /
-	blocks []string
+	blocks *docs.Taken
 }
 
 const pretended = `set -euo pipefail
@@ -40,13 +38,8 @@ func openDocument(t *testing.T, root, binary string) *document {
 	t.Helper()
 	_, err := exec.LookPath("bash")
 	rig.Need(t, err == nil, "bash")
-	text, err := os.ReadFile("../../docs/operations.md")
-	require.NoError(t, err)
-	d := &document{t: t, root: root}
-	for _, m := range tested.FindAllStringSubmatch(string(text), -1) {
-		d.blocks = append(d.blocks, m[1])
-	}
-	require.Len(t, d.blocks, 3, "set up, restore, start")
+	d := &document{t: t, root: root, blocks: docs.Tested(t, "docs/operations.md")}
+	require.Equal(t, 3, d.blocks.Left(), "set up, restore, start")
 	for _, dir := range []string{"etc/systemd/system", "var/lib/smithers", "var/backups", "usr/local/bin"} {
 		require.NoError(t, os.MkdirAll(d.path("/"+dir), 0o755))
 	}
@@ -64,8 +57,7 @@ func (d *document) moved(text string) string {
 // run runs the next block and returns what it told systemctl.
 func (d *document) run() (calls []string) {
 	d.t.Helper()
-	block := d.blocks[0]
-	d.blocks = d.blocks[1:]
+	block := d.blocks.Next().Text
 	told := filepath.Join(d.t.TempDir(), "calls")
 	cmd := exec.CommandContext(d.t.Context(), "bash", "-c", pretended+d.moved(block))
 	cmd.Dir = "../.."

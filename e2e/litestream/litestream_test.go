@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,32 +17,34 @@ import (
 
 	"github.com/smithersai/caddy-smithers/e2e/load"
 	"github.com/smithersai/caddy-smithers/e2e/rig"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
-
-// version is what the test builds when there is no other binary.
-const version = "github.com/benbjohnson/litestream/cmd/litestream@v0.5.18"
 
 func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
 
 // find returns Litestream's binary: the one LITESTREAM names, one in the path, or one
-// built from the module proxy.
+// built from the module proxy by the document's command.
 func find(t *testing.T) string {
 	t.Helper()
+	install := docs.Tested(t, "docs/operations.md", "binary").Script()
 	if path := os.Getenv("LITESTREAM"); path != "" {
 		return path
 	}
 	if path, err := exec.LookPath("litestream"); err == nil {
 		return path
 	}
+	_, err := exec.LookPath("bash")
+	rig.Need(t, err == nil, "bash")
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "install", version)
+	require.Contains(t, install, "GOBIN=/usr/local/bin ")
+	cmd := exec.CommandContext(ctx, "bash", "-euc", strings.Replace(install, "/usr/local/bin", dir, 1))
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=", "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOFLAGS=")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Logf("%s: %v\n%s", version, err, out)
+		t.Logf("%s: %v\n%s", install, err, out)
 	}
 	rig.Need(t, err == nil, "Litestream, which cannot be built here")
 	return filepath.Join(dir, "litestream")

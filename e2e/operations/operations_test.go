@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -14,11 +13,10 @@ import (
 
 	"github.com/smithersai/caddy-smithers/e2e/load"
 	"github.com/smithersai/caddy-smithers/e2e/rig"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
 func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
-
-var runnable = regexp.MustCompile("(?s)<!-- runnable -->\n```sh\n(.*?)```")
 
 // service stands for what starts and stops the gateway of an operator.
 const service = `
@@ -37,10 +35,8 @@ systemctl() {
 func TestOperationsDocument(t *testing.T) {
 	_, err := exec.LookPath("bash")
 	rig.Need(t, err == nil, "bash")
-	text, err := os.ReadFile("../../docs/operations.md")
-	require.NoError(t, err)
-	blocks := runnable.FindAllSubmatch(text, -1)
-	require.GreaterOrEqual(t, len(blocks), 6)
+	blocks := docs.Tested(t, "docs/operations.md")
+	require.GreaterOrEqual(t, blocks.Left(), 6)
 
 	s := rig.NewSite(t, load.Module)
 	s.Write("Caddyfile", s.Caddyfile("", ""))
@@ -48,8 +44,8 @@ func TestOperationsDocument(t *testing.T) {
 	script := "set -euo pipefail\n" + service + "trap 'kill $(cat pid)' EXIT\nsystemctl start smithers-gateway\n" +
 		"until smithers-gateway call listRuns >/dev/null 2>&1; do sleep 0.1; done\n" +
 		`smithers-gateway call launchRun '{"workflow":"timed","runId":"kept","input":{"url":"http://127.0.0.1:1"}}'` + "\n"
-	for _, b := range blocks {
-		script += "echo '--- next'\n" + string(b[1])
+	for blocks.Left() > 0 {
+		script += "echo '--- next'\n" + blocks.Next().Text
 	}
 	script += "smithers-gateway runs list\n"
 	bin := t.TempDir()

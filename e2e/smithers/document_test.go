@@ -4,25 +4,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/smithersai/caddy-smithers/e2e/rig"
+	"github.com/smithersai/caddy-smithers/internal/docs"
 )
 
-var commands = regexp.MustCompile("(?s)<!-- tested: e2e/smithers -->\n```sh\n(.*?)```")
+const pretended = `set -eu
+npm() { command npm "$@" --dry-run && ln -s "$PACKAGES" examples/smithers/node_modules; }
+`
 
 // The commands of docs/smithers.md serve the example; its packages are there already, so
-// npm only pretends.
+// npm only says what it would install.
 func TestDocumentServesTheExample(t *testing.T) {
 	packages := installed(t)
-	text, err := os.ReadFile("../../docs/smithers.md")
-	require.NoError(t, err)
-	block := commands.FindSubmatch(text)
-	require.NotNil(t, block)
+	block := docs.Tested(t, "docs/smithers.md").Script()
 	s := rig.NewSite(t, "")
 	example := "../../examples/smithers"
 	files, err := os.ReadDir(example)
@@ -34,12 +33,11 @@ func TestDocumentServesTheExample(t *testing.T) {
 			s.Write("examples/smithers/"+f.Name(), string(content))
 		}
 	}
-	require.NoError(t, os.Symlink(packages, s.Path("examples/smithers/node_modules")))
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(rig.Binary(), filepath.Join(bin, "smithers-gateway")))
-	cmd := exec.Command("bash", "-c", "set -eu\nnpm() { echo npm \"$@\"; }\n"+string(block[1]))
+	cmd := exec.Command("bash", "-c", pretended+block)
 	cmd.Dir = s.Dir
-	cmd.Env = append(s.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(s.Environ(), "PACKAGES="+packages, "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	log := &rig.Buffer{}
 	cmd.Stdout, cmd.Stderr = log, log

@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,23 +13,9 @@ import (
 
 const root = "../.."
 
-// fence is one block between ``` lines.
-type fence struct {
-	file, marker, lang, text string
-	line                     int
-}
-
-// document is a Markdown file: its prose, without fences, and its fences.
-type document struct {
-	path, prose string // path counts from the root, with slashes
-	fences      []fence
-}
-
-var comment = regexp.MustCompile(`^<!-- (.+) -->$`)
-
 // documents reads all Markdown of the repository.
-func documents(t *testing.T) []document {
-	var all []document
+func documents(t *testing.T) []Document {
+	var all []Document
 	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -43,43 +28,33 @@ func documents(t *testing.T) []document {
 		}
 		text, err := os.ReadFile(path)
 		rel, _ := filepath.Rel(root, path)
-		all = append(all, parse(filepath.ToSlash(rel), string(text)))
+		all = append(all, Parse(filepath.ToSlash(rel), string(text)))
 		return err
 	}))
 	require.Greater(t, len(all), 10)
 	return all
 }
 
-func parse(path, text string) document {
-	d := document{path: path}
-	var open *fence
-	last := ""
-	for n, line := range strings.Split(text, "\n") {
-		trimmed := strings.TrimSpace(line)
-		switch {
-		case open == nil && strings.HasPrefix(trimmed, "```"):
-			open = &fence{file: path, line: n + 1, lang: strings.TrimPrefix(trimmed, "```")}
-			if m := comment.FindStringSubmatch(last); m != nil {
-				open.marker = m[1]
-			}
-		case open != nil && trimmed == "```":
-			d.fences = append(d.fences, *open)
-			open = nil
-		case open != nil:
-			open.text += line + "\n"
-		default:
-			d.prose += line + "\n"
-		}
-		last = trimmed
-	}
-	if open != nil { // shown as a fence without a language, which no test accepts
-		d.fences = append(d.fences, fence{file: path, line: open.line})
-	}
-	return d
+func TestParse(t *testing.T) {
+	d := Parse("a.md", "# A\n<!-- tested: x -->\n```sh\nls\n```\nb\n\n    indented\n\n- item\n\n      of an item\n```js\n1\n")
+	require.Equal(t, "# A\n<!-- tested: x -->\nb\n\n    indented\n\n- item\n\n      of an item\n", d.Prose)
+	require.Equal(t, []Block{{"a.md", 3, "tested: x", "sh", "ls\n"}, {File: "a.md", Line: 13}}, d.Blocks)
+	require.Equal(t, []int{8, 12}, d.Indented)
 }
 
-func TestParse(t *testing.T) {
-	d := parse("a.md", "# A\n<!-- runnable -->\n```sh\nls\n```\nb\n```js\n1\n")
-	require.Equal(t, "# A\n<!-- runnable -->\nb\n", d.prose)
-	require.Equal(t, []fence{{"a.md", "runnable", "sh", "ls\n", 3}, {file: "a.md", line: 7}}, d.fences)
+func TestParseMark(t *testing.T) {
+	for text, want := range map[string]Mark{
+		"tested: e2e TestA":                        {Folder: "e2e", Test: "TestA"},
+		"tested: deploy/test TestA edge":           {Folder: "deploy/test", Test: "TestA", Part: "edge"},
+		"checked: e2e TestA; needs a cluster":      {Folder: "e2e", Test: "TestA", Needs: "a cluster"},
+		"checked: e2e TestA apply; needs a socket": {Folder: "e2e", Test: "TestA", Part: "apply", Needs: "a socket"},
+	} {
+		got, err := ParseMark(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	for _, text := range []string{"", "tested: e2e", "tested: TestA", "needs: luck", "tested: e2e TestA; needs luck", "checked: e2e TestA", "checked: e2e TestA; needs "} {
+		_, err := ParseMark(text)
+		require.Error(t, err, text)
+	}
 }

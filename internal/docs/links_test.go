@@ -21,9 +21,9 @@ var (
 )
 
 // links returns where a document leads inside the repository.
-func links(d document) []string {
+func links(d Document) []string {
 	var found []string
-	for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(d.prose, ""), -1) {
+	for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(d.Prose, ""), -1) {
 		if to := m[1] + m[2]; !strings.Contains(to, "://") && !strings.HasPrefix(to, "mailto:") {
 			found = append(found, to)
 		}
@@ -32,9 +32,9 @@ func links(d document) []string {
 }
 
 // anchors are the names that GitHub gives to the headings of a document.
-func anchors(d document) map[string]bool {
+func anchors(d Document) map[string]bool {
 	names := map[string]bool{}
-	for _, m := range heading.FindAllStringSubmatch(d.prose, -1) {
+	for _, m := range heading.FindAllStringSubmatch(d.Prose, -1) {
 		name := strings.Map(func(r rune) rune {
 			switch {
 			case r == ' ':
@@ -56,21 +56,21 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	all := documents(t)
 	known := map[string]map[string]bool{}
 	for _, d := range all {
-		known[d.path] = anchors(d)
+		known[d.Path] = anchors(d)
 	}
 	checked := 0
 	for _, d := range all {
 		for _, to := range links(d) {
 			checked++
 			file, anchor, _ := strings.Cut(to, "#")
-			target := d.path
+			target := d.Path
 			if file != "" {
-				target = path.Join(path.Dir(d.path), file)
+				target = path.Join(path.Dir(d.Path), file)
 			}
 			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
-				t.Errorf("%s: nothing is at %s", d.path, to)
+				t.Errorf("%s: nothing is at %s", d.Path, to)
 			} else if anchor != "" && !known[target][anchor] {
-				t.Errorf("%s: no heading for %s", d.path, to)
+				t.Errorf("%s: no heading for %s", d.Path, to)
 			}
 		}
 	}
@@ -78,7 +78,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 }
 
 func TestAnchors(t *testing.T) {
-	d := parse("a.md", "# One `two`, three\n## Same\n## Same\n## [Linked](x.md)\n[a](b.md) `[c](d.md)` [e](https://example.com)\n[f]: g.md\n")
+	d := Parse("a.md", "# One `two`, three\n## Same\n## Same\n## [Linked](x.md)\n[a](b.md) `[c](d.md)` [e](https://example.com)\n[f]: g.md\n")
 	require.Equal(t, map[string]bool{"one-two-three": true, "same": true, "same-1": true, "linked": true}, anchors(d))
 	require.Equal(t, []string{"x.md", "b.md", "g.md"}, links(d))
 }
@@ -88,7 +88,7 @@ func TestIndex(t *testing.T) {
 	listed := map[string]bool{}
 	all := documents(t)
 	for _, d := range all {
-		if d.path == "docs/README.md" {
+		if d.Path == "docs/README.md" {
 			for _, to := range links(d) {
 				file, _, _ := strings.Cut(to, "#")
 				listed[path.Join("docs", file)] = true
@@ -96,8 +96,8 @@ func TestIndex(t *testing.T) {
 		}
 	}
 	for _, d := range all {
-		if d.path != "docs/README.md" && !listed[d.path] {
-			t.Errorf("docs/README.md does not lead to %s", d.path)
+		if d.Path != "docs/README.md" && !listed[d.Path] {
+			t.Errorf("docs/README.md does not lead to %s", d.Path)
 		}
 	}
 }
