@@ -80,12 +80,9 @@ func (p *pool) lend(vm *VM) {
 // trim takes their copies from the VMs that have been away for longest when too many
 // could come back: their runs are long ones.
 func (p *pool) trim() {
-	for i := 0; i < len(p.lent)-1 && len(p.lent)+len(p.ready) > maxSaved; {
-		if p.lent[i].unsave() {
-			p.lent = slices.Delete(p.lent, i, i+1)
-		} else {
-			i++
-		}
+	for len(p.lent) > 1 && len(p.lent)+len(p.ready) > maxSaved {
+		p.lent[0].unsave()
+		p.lent = slices.Delete(p.lent, 0, 1)
 	}
 }
 

@@ -107,3 +107,21 @@ func TestLongRunsGiveUpTheirCopies(t *testing.T) {
 	m.pool.wg.Wait() // one more may have been on its way
 	require.LessOrEqual(t, h.Stats().VMs, maxSaved)
 }
+
+// A VM that is at work when its copy is wanted back gives it up behind that.
+func TestCopyIsDroppedBehindASlice(t *testing.T) {
+	h := testHost(t, HostOptions{})
+	m := load(t, h, "w.mjs", body(`return 1;`))
+	vm, _, err := m.boot()
+	require.NoError(t, err)
+	defer vm.close()
+	require.NoError(t, vm.save())
+	full := vm.counted
+	require.NoError(t, vm.do(func() error {
+		vm.unsave()
+		require.True(t, vm.resettable(), "the engine is running")
+		return nil
+	}))
+	require.False(t, vm.resettable())
+	require.Less(t, vm.counted, full)
+}

@@ -44,6 +44,8 @@ type VM struct {
 	slice   sync.Mutex // held while the engine runs; an abandoned VM keeps it
 	broken  error
 	freed   atomic.Bool
+
+	unwanted atomic.Bool // the copy that save made is to be dropped
 }
 
 // newVM makes a VM with the prelude loaded.
@@ -108,6 +110,7 @@ func (vm *VM) do(fn func() error) error {
 	}
 	vm.count()
 	vm.slice.Unlock()
+	vm.dropCopy()
 	if errors.Is(err, ErrClosed) {
 		vm.broken = err
 		return err
@@ -228,18 +231,23 @@ func (vm *VM) reset() error {
 	return err
 }
 
-// unsave gives up what save kept, unless the engine is running. It may be called while
-// another goroutine uses the VM.
-func (vm *VM) unsave() bool {
-	if !vm.slice.TryLock() {
-		return false
+// unsave gives up what save kept: at once, or at the end of the slice that is under way
+// or waits for its turn. It may be called while another goroutine uses the VM.
+func (vm *VM) unsave() {
+	vm.unwanted.Store(true)
+	vm.dropCopy()
+}
+
+// dropCopy does what unsave is for, unless the VM is in use: then its user does at the end.
+func (vm *VM) dropCopy() {
+	if !vm.unwanted.Load() || !vm.slice.TryLock() {
+		return
 	}
 	defer vm.slice.Unlock()
-	if !vm.freed.Load() {
+	if !vm.freed.Load() && vm.unwanted.CompareAndSwap(true, false) {
 		vm.js.DropSnapshot()
 		vm.count()
 	}
-	return true
 }
 
 // close frees the engine's memory. An abandoned VM is freed by its own goroutine
