@@ -264,7 +264,7 @@ func TestRestartFindsWhatHappened(t *testing.T) {
 }
 
 func TestManyChildren(t *testing.T) {
-	n := 1000
+	n := 300
 	if testing.Short() || raceEnabled {
 		n = 60
 	}

@@ -174,7 +174,7 @@ func (h *house) nudge(ids ...string) {
 
 // drive nudges until the run is over or the store was killed.
 func (h *house) drive(id string) bool {
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for !h.fault.Dead() {
 		var row *store.Run
 		_ = h.st.View(context.Background(), func(v *store.View) (err error) { row, err = v.Run(id); return err })

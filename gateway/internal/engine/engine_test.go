@@ -106,7 +106,7 @@ func (h *house) launch(workflow, id string, input any) string {
 // until polls the database after every commit until cond holds.
 func (h *house) until(what string, cond func(v *store.View) bool) {
 	h.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	for {
 		ok := false
 		require.NoError(h.t, h.st.View(context.Background(), func(v *store.View) error {

@@ -18,7 +18,7 @@ import (
 var bg = context.Background()
 
 // patience bounds every wait of a test.
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // clock is the shared fake clock as the engine takes it.
 type clock struct{ *enginetest.Clock }
