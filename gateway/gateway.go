@@ -54,7 +54,7 @@ type Gateway struct {
 
 // ballastBytes are counted as live by the garbage collector, which begins when the heap
 // has doubled: with the little that a start or an idle gateway holds, it would begin all
-// the time. Never written to, they take no memory.
+// the time. Never written to, they are not resident, but they do count against GOMEMLIMIT.
 const ballastBytes = 16 << 20
 
 // entry is what one owner applied.

@@ -15,7 +15,9 @@ import (
 //
 // What SQLite relies on stays as it is: the frame of a commit, and whatever else is done
 // to the file (a sync, a read, a write elsewhere), first writes what is held back and
-// reports its failure. Nobody else looks at frames before the commit's.
+// reports its failure. Nobody else looks at frames before the commit's. A rollback calls
+// nothing here, which is why a writer must not spill its cache (see openWriter): what is
+// held back would be written later, over what others have committed since.
 const logVFS = "smithers-log"
 
 // vfs is what the files of logVFS share.
@@ -125,14 +127,10 @@ func openFile(tls *libc.TLS, _, name, file uintptr, flags int32, outFlags uintpt
 
 func closeLog(tls *libc.TLS, file uintptr) int32 {
 	l := logOf(file)
-	failed := l.flush(tls, file)
 	vfs.mu.Lock()
-	delete(vfs.opened, file)
+	delete(vfs.opened, file) // what is held back belongs to no commit
 	vfs.mu.Unlock()
-	if rc := vfsFunc[closeFunc](l.base.FxClose)(tls, file); rc != lib.SQLITE_OK {
-		return rc
-	}
-	return failed
+	return vfsFunc[closeFunc](l.base.FxClose)(tls, file)
 }
 
 func logOf(file uintptr) *logFile {

@@ -53,6 +53,11 @@ func openWriter(path, durability string, now time.Time) (_ *conn, err error) {
 	if err := migrate(c, version, now); err != nil {
 		return nil, openError(path, err)
 	}
+	// From now on the log is written by commits only. Of pages that leave the cache before
+	// one, logFile would hold some back that a rollback has made worthless.
+	if err := c.script("PRAGMA cache_spill = OFF"); err != nil {
+		return nil, openError(path, err)
+	}
 	return c, nil
 }
 
