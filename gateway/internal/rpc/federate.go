@@ -238,11 +238,14 @@ func (r *Router) rerunUpstream(ctx context.Context, c *Call, p params) (any, boo
 // notes who has launched it.
 func (r *Router) launchThere(ctx context.Context, c *Call, method string, params json.RawMessage, d forwardedDetail) (json.RawMessage, error) {
 	payload, id, err := r.deps.Upstream.LaunchBy(ctx, caller(c), method, c.Method, params)
-	if err != nil || id == "" {
+	if id == "" {
 		return payload, err
 	}
 	d.Upstream, d.Outcome = true, "ok"
-	r.noteDone(ctx, c, "launch", id, d)
+	r.noteDone(ctx, c, "launch", id, d) // also if it could not be stored: it has been launched
+	if err != nil {
+		return nil, err
+	}
 	c.widen(id)
 	return payload, nil
 }

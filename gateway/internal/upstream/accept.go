@@ -16,7 +16,8 @@ import (
 // or cronRun. method is the call's own name, as is how the
 // client has written it. Before this returns without an error, the run is stored with
 // what launches it again: Smithers answers before it has written anything, and may end in
-// between. runID is "" when the answer names none.
+// between. runID is "" when the answer names none; with an error it is that of a run that
+// was launched and could not be stored.
 func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as string, params json.RawMessage) (payload json.RawMessage, runID string, err error) {
 	p, leave, err := f.enter()
 	if err != nil {
@@ -46,7 +47,8 @@ func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as 
 	row := f.launchRow(&Launch{Workflow: told.Workflow, RunID: told.RunID, By: by}, &workflow{System: told.System})
 	row.Input, row.LaunchHash = nil, "" // Smithers knows them
 	launch := mustJSON(again)
-	err = f.store.Update(ctx, func(tx *store.Tx) error {
+	// Smithers has launched it, whether or not the caller is still there.
+	err = f.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		fresh := *row
 		err := tx.InsertUpstreamRun(&fresh, &store.UpstreamRun{Launch: launch})
 		if !errors.Is(err, store.ErrExists) {
@@ -59,7 +61,7 @@ func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as 
 		return err // the run was read already: Smithers has written it
 	})
 	if err != nil {
-		return nil, "", err
+		return nil, told.RunID, err
 	}
 	f.Wake(told.RunID)
 	return payload, told.RunID, nil

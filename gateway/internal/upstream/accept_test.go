@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,22 @@ func TestRunsOfOtherMethodsAreLaunchedOnce(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, m.Calls(wire.MethodRerun), 2)
 		require.Equal(t, 2, copies(t, f))
+	})
+}
+
+// A caller who leaves when Smithers has answered leaves a run that is looked after.
+func TestRunOfACallerWhoHasLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		ctx, leave := context.WithCancel(t.Context())
+		m.OnCall(func(upstreamtest.Call) (any, string) {
+			leave()
+			return map[string]any{"runId": "again", "workflow": "deploy", "system": false}, ""
+		})
+		_, id, _ := f.LaunchBy(ctx, scheduler, wire.MethodRerun, wire.MethodRerun, json.RawMessage(`{"runId":"r"}`))
+		require.Error(t, ctx.Err())
+		require.Equal(t, "again", id)
+		require.Equal(t, "running", status(t, f, id))
 	})
 }
 

@@ -23,7 +23,7 @@ var stateAfter = map[string]string{
 
 // Bounds of what is remembered of the nodes of runs.
 const (
-	countedRuns  = 256
+	countedRuns  = 32
 	countedNodes = 10_000 // of one run; of one with more, the log is read each time
 )
 
