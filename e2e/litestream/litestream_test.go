@@ -181,7 +181,9 @@ func TestDiskLostAndRestored(t *testing.T) {
 	}
 
 	// A stop in the order of the units loses nothing: what the gateway commits while it
-	// ends is in the replica.
+	// ends is in the replica. Litestream must have looked at the database once before: it
+	// does so a second after its start.
+	rig.Wait(t, "the new replica", func() bool { return restore(copied) == nil })
 	p.LaunchRun("gated", "last", map[string]any{"url": ledger.URL})
 	p.Status("last", "waiting-approval")
 	events = history(t, p, "last", 0)
