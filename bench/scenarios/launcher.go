@@ -27,6 +27,18 @@ type launcher struct {
 }
 
 func newLauncher(ctx context.Context, d client.Dialer, token, prefix string) (*launcher, error) {
+	s, err := signIn(ctx, d, token)
+	if err != nil {
+		return nil, err
+	}
+	l := &launcher{s: s, prefix: prefix, waiting: map[string]chan error{}, replies: map[string]chan error{}}
+	_ = s.Conn.SetReadDeadline(time.Time{})
+	go l.follow()
+	return l, nil
+}
+
+// signIn opens a socket that listens to all runs the token may see.
+func signIn(ctx context.Context, d client.Dialer, token string) (*client.Socket, error) {
 	s, err := d.Dial(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -35,10 +47,7 @@ func newLauncher(ctx context.Context, d client.Dialer, token, prefix string) (*l
 		s.Close()
 		return nil, err
 	}
-	l := &launcher{s: s, prefix: prefix, waiting: map[string]chan error{}, replies: map[string]chan error{}}
-	_ = s.Conn.SetReadDeadline(time.Time{})
-	go l.follow()
-	return l, nil
+	return s, nil
 }
 
 var (

@@ -29,12 +29,8 @@ type pump struct {
 const maxEnd = time.Minute
 
 func newPump(ctx context.Context, d client.Dialer, token, workflow string) (*pump, error) {
-	s, err := d.Dial(ctx, 0)
+	s, err := signIn(ctx, d, token)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := s.Connect(token, nil); err != nil {
-		s.Close()
 		return nil, err
 	}
 	return &pump{s: s, workflow: workflow, sent: map[string]time.Time{}, began: map[string]time.Time{}, over: map[string]time.Time{}}, nil
