@@ -6,17 +6,23 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/internal/upstream/source"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
+// answerGrace is how long the answer to a launch is waited for after its caller has left.
+const answerGrace = 5 * time.Second
+
 // LaunchBy forwards a call that launches a run and names it in its answer: runs.rerun
 // or cronRun. method is the call's own name, as is how the
 // client has written it. Before this returns without an error, the run is stored with
 // what launches it again: Smithers answers before it has written anything, and may end in
-// between. runID is "" when the answer names none; with an error it is that of a run that
+// between. A caller who leaves does not end the exchange: only the answer tells which run is
+// to be stored. It is waited for until the deadline of ctx, and no longer than answerGrace
+// after ctx has ended. runID is "" when the answer names none; with an error it is that of a run that
 // was launched and could not be stored.
 func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as string, params json.RawMessage) (payload json.RawMessage, runID string, err error) {
 	p, leave, err := f.enter()
@@ -24,7 +30,9 @@ func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as 
 		return nil, "", err
 	}
 	defer leave()
-	if payload, err = answered(p.call(ctx, by, as, params)); err != nil {
+	stay, done := outstay(ctx)
+	defer done()
+	if payload, err = answered(p.call(stay, by, as, params)); err != nil {
 		return nil, "", err
 	}
 	var told wire.Launched
@@ -65,6 +73,22 @@ func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as 
 	}
 	f.Wake(told.RunID)
 	return payload, told.RunID, nil
+}
+
+// outstay is ctx for an exchange whose answer is wanted when its caller has left, too: it keeps
+// the deadline and ends answerGrace after ctx. done must be called.
+func outstay(ctx context.Context) (stay context.Context, done func()) {
+	stay, cancel := context.WithoutCancel(ctx), context.CancelFunc(nil)
+	if at, ok := ctx.Deadline(); ok {
+		stay, cancel = context.WithDeadline(stay, at)
+	} else {
+		stay, cancel = context.WithCancel(stay)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace := time.AfterFunc(answerGrace, cancel)
+		context.AfterFunc(stay, func() { grace.Stop() })
+	})
+	return stay, func() { stop(); cancel() }
 }
 
 // relaunchParams are those of launchRun for a run of a schedule that was started by hand.

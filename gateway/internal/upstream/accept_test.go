@@ -96,7 +96,7 @@ func TestRunsOfOtherMethodsAreLaunchedOnce(t *testing.T) {
 	})
 }
 
-// A caller who leaves when Smithers has answered leaves a run that is looked after.
+// A caller who leaves before Smithers has answered leaves a run that is looked after.
 func TestRunOfACallerWhoHasLeft(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
 		synctest.Wait()
@@ -109,6 +109,35 @@ func TestRunOfACallerWhoHasLeft(t *testing.T) {
 		require.Error(t, ctx.Err())
 		require.Equal(t, "again", id)
 		require.Equal(t, "running", status(t, f, id))
+	})
+}
+
+// A Smithers that does not answer is waited for until the call's deadline, and a little after
+// its caller has left.
+func TestAnswerIsWaitedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *Federation, m *upstreamtest.Memory) {
+		synctest.Wait()
+		m.Fail(upstreamtest.Faults{Delay: 1000 * time.Hour})
+		launch := func(ctx context.Context) (time.Duration, error) {
+			began := time.Now()
+			_, _, err := f.LaunchBy(ctx, scheduler, wire.MethodRerun, wire.MethodRerun, json.RawMessage(`{"runId":"r"}`))
+			return time.Since(began), err
+		}
+		bounded, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		took, err := launch(bounded)
+		require.Equal(t, time.Minute, took)
+		requireCode(t, err, wire.CodeRequestTimeout)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		took, err = launch(gone)
+		require.Equal(t, answerGrace, took)
+		require.ErrorIs(t, err, context.Canceled)
+		late, cancel := context.WithTimeout(t.Context(), time.Minute)
+		time.AfterFunc(58*time.Second, cancel)
+		took, err = launch(late)
+		require.Equal(t, time.Minute, took, "the deadline comes before the grace is over")
+		require.Error(t, err)
 	})
 }
 
