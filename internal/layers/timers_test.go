@@ -68,6 +68,7 @@ var timed = map[string]string{
 	"gateway/internal/store/checkpoint.go": "TestIdleLogIsCut TestCheckpointsKeepTheirDistance",
 	"gateway/internal/store/committer.go":  "TestProbesBackOff",
 
+	"gateway/internal/upstream/accept.go":                 "TestAnswerIsWaitedFor",
 	"gateway/internal/upstream/await.go":                  "TestSeenIsBounded",
 	"gateway/internal/upstream/enter.go":                  "TestHungSourceIsNotWaitedFor",
 	"gateway/internal/upstream/devtools.go":               "TestFramesAreOpenedAgain",
