@@ -28,49 +28,6 @@ func AppendEvent(dst []byte, event string, payload []byte, seq, stateVersion int
 	return AppendEventTail(appendPayload(AppendEventHead(dst, event), payload), seq, stateVersion)
 }
 
-// AppendRunEventPrefix appends a run.event frame up to the name of the event it carries:
-// what all frames of a stream have in common.
-func AppendRunEventPrefix(dst []byte, streamID, runID string) []byte {
-	dst = append(dst, `{"type":"event","event":"`+EventRun+`","payload":{"streamId":`...)
-	dst = AppendString(dst, streamID)
-	dst = append(dst, `,"apiVersion":"`+APIVersion+`","type":"RunEvent","runId":`...)
-	dst = AppendString(dst, runID)
-	return append(dst, `,"event":`...)
-}
-
-// AppendRunEventTail appends the rest: the run's own seq and the stateVersion of
-// the event, then the tail of the frame.
-func AppendRunEventTail(dst []byte, runSeq, eventVersion, seq, stateVersion int64) []byte {
-	dst = strconv.AppendInt(append(dst, `,"seq":`...), runSeq, 10)
-	dst = append(dst, `,"stateVersion":`...)
-	version := len(dst)
-	dst = strconv.AppendInt(dst, eventVersion, 10)
-	if stateVersion != eventVersion {
-		return AppendEventTail(append(dst, '}'), seq, stateVersion)
-	}
-	digits := dst[version:] // usual, and cheaper than to make them again
-	dst = strconv.AppendInt(append(dst, `},"seq":`...), seq, 10)
-	dst = append(append(dst, `,"stateVersion":`...), digits...)
-	return append(dst, eventEnd...)
-}
-
-// AppendRunEventOf appends the run.event frame that begins with a stream's prefix.
-func AppendRunEventOf(dst, prefix []byte, event string, payload []byte, runSeq, eventVersion, seq, stateVersion int64) []byte {
-	return appendRunEventRest(append(dst, prefix...), event, payload, runSeq, eventVersion, seq, stateVersion)
-}
-
-// AppendRunEvent appends a whole run.event frame.
-func AppendRunEvent(dst []byte, streamID, runID, event string, payload []byte,
-	runSeq, eventVersion, seq, stateVersion int64,
-) []byte {
-	return appendRunEventRest(AppendRunEventPrefix(dst, streamID, runID), event, payload, runSeq, eventVersion, seq, stateVersion)
-}
-
-func appendRunEventRest(dst []byte, event string, payload []byte, runSeq, eventVersion, seq, stateVersion int64) []byte {
-	dst = appendPayload(append(AppendString(dst, event), `,"payload":`...), payload)
-	return AppendRunEventTail(dst, runSeq, eventVersion, seq, stateVersion)
-}
-
 // AppendHeartbeat appends a run.heartbeat frame. It carries no event and no run
 // seq; ts is epoch milliseconds.
 func AppendHeartbeat(dst []byte, streamID, runID string, ts, seq, stateVersion int64) []byte {

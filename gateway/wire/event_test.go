@@ -94,20 +94,24 @@ func TestRunErrorFrame(t *testing.T) {
 func TestEventsDoNotAllocate(t *testing.T) {
 	scratch := make([]byte, 0, 4096)
 	payload := []byte(`{"runId":"r","nodeId":"n","state":"in-progress"}`)
+	frames := NewRunEvents("stream", "run")
+	frames.Append(nil, EventNodeStarted, nil, 1, 2) // keeps its head from now on
+	var tail EventTail
 	require.Zero(t, testing.AllocsPerRun(100, func() {
-		b := AppendRunEvent(scratch[:0], "stream", "run", EventNodeStarted, payload, 1, 2, 3, 4)
+		b := tail.Append(frames.Append(scratch[:0], EventNodeStarted, payload, 1, 2), 3, 4)
 		b = AppendEvent(b, EventNodeStarted, payload, 3, 4)
 		b = AppendHeartbeat(b, "stream", "run", 1, 2, 3)
 		_ = AppendTick(b, 1, 2, 3)
 	}))
 }
 
-func BenchmarkAppendRunEvent(b *testing.B) {
+func BenchmarkRunEvents(b *testing.B) {
 	scratch := make([]byte, 0, 4096)
 	payload := []byte(`{"runId":"01997e3a-8e1f-7c3e-8f6c-0d1b6c1d8a10","nodeId":"build","state":"in-progress","iteration":0,"attempt":1}`)
+	frames := NewRunEvents("0d1b6c1d-8e1f-4c3e-8f6c-01997e3a8a10", "01997e3a-8e1f-7c3e-8f6c-0d1b6c1d8a10")
+	var tail EventTail
 	b.ReportAllocs()
-	for b.Loop() {
-		scratch = AppendRunEvent(scratch[:0], "0d1b6c1d-8e1f-4c3e-8f6c-01997e3a8a10", "01997e3a-8e1f-7c3e-8f6c-0d1b6c1d8a10",
-			EventNodeStarted, payload, 41, 183, 73, 183)
+	for i := int64(1); b.Loop(); i++ {
+		scratch = tail.Append(frames.Append(scratch[:0], EventNodeStarted, payload, i, 140+i), 30+i, 200+i)
 	}
 }

@@ -237,12 +237,14 @@ func contains(s, sub string) bool {
 // BenchmarkRunEventFrame is what one socket's frame of a run's event costs before it is
 // sent.
 func BenchmarkRunEventFrame(b *testing.B) {
-	prefix := wire.AppendRunEventPrefix(nil, "01234567-89ab-cdef-0123-456789abcdef", "01234567-89ab-cdef-0123-456789abcdef")
+	frames := wire.NewRunEvents("01234567-89ab-cdef-0123-456789abcdef", "01234567-89ab-cdef-0123-456789abcdef")
+	var tail wire.EventTail
 	payload := bytes.Repeat([]byte{'x'}, 250)
 	nc := &coalescer{}
 	b.ReportAllocs()
 	for i := int64(1); b.Loop(); i++ {
-		if _, err := nc.endText(wire.AppendRunEventOf(nc.beginText(), prefix, "task.output", payload, i, i, i, i)); err != nil {
+		frame := frames.Append(nc.beginText(), "task.output", payload, i, i)
+		if _, err := nc.endText(tail.Append(frame, i, i)); err != nil {
 			b.Fatal(err)
 		}
 		if len(*nc.buf) > flushBytes {

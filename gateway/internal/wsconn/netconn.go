@@ -15,8 +15,8 @@ import (
 // Sizes of coalesced writing.
 const (
 	flushBytes = 48 << 10  // frames are sent once this much is waiting
-	pieceBytes = 32 << 10  // of a write: each piece that goes through earns a new deadline
-	keepBytes  = 128 << 10 // larger buffers are left to the garbage collector
+	pieceBytes = 32 << 10  // of a write over TLS: each piece that goes through earns a new deadline
+	keepBytes  = 128 << 10 // larger buffers are left to the garbage collector; of a write over plain TCP
 )
 
 var errSlowReader = errors.New("wsconn: the peer accepted no byte in time")
@@ -120,11 +120,15 @@ func (c *coalescer) send(p []byte) error {
 	// TLS cannot resume a write that timed out, plain TCP can: there, some bytes
 	// in time are enough.
 	_, resumable := c.Conn.(*net.TCPConn)
+	piece := pieceBytes
+	if resumable {
+		piece = keepBytes // usually all: one system call
+	}
 	for len(p) > 0 {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout())); err != nil {
 			return err
 		}
-		n, err := c.Conn.Write(p[:min(len(p), pieceBytes)])
+		n, err := c.Conn.Write(p[:min(len(p), piece)])
 		p = p[n:]
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			if n > 0 && resumable {

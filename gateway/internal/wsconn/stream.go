@@ -23,7 +23,7 @@ type stream struct {
 	from     int64 // current seq when it was opened: plain events up to it still come
 	gap      *eventlog.Gap
 	snapshot json.RawMessage // for the gap
-	prefix   []byte          // of its event frames, once it has had one
+	frames   *wire.RunEvents // once it has had one
 	handed   bool            // the plain cursor has nothing of this run to deliver any more
 }
 

@@ -29,6 +29,7 @@ var workPool = sync.Pool{New: func() any { return new(work) }}
 type writer struct {
 	seq        int64 // of event frames on this connection
 	version    int64 // stateVersion never decreases
+	tail       wire.EventTail
 	streams    []*stream
 	devStreams []*devStream
 	plain      *eventlog.PlainCursor
@@ -220,8 +221,8 @@ func (wr *writer) endStream(c *conn, w *work, i int, failure *wire.Error) {
 // pull writes one batch of a stream.
 func (wr *writer) pull(c *conn, w *work, s *stream) (int, error) {
 	n, err := s.cursor.Next(w.events[:])
-	if n > 0 && s.prefix == nil {
-		s.prefix = wire.AppendRunEventPrefix(nil, s.id, s.runID)
+	if n > 0 && s.frames == nil {
+		s.frames = wire.NewRunEvents(s.id, s.runID)
 	}
 	for _, ev := range w.events[:n] {
 		if wr.silent || wr.broken {
@@ -229,7 +230,8 @@ func (wr *writer) pull(c *conn, w *work, s *stream) (int, error) {
 		}
 		wr.version = max(wr.version, ev.StateVersion)
 		wr.seq++
-		wr.wrote(c, wire.AppendRunEventOf(c.nc.beginText(), s.prefix, ev.Name, ev.Payload, ev.Seq, ev.StateVersion, wr.seq, wr.version))
+		frame := s.frames.Append(c.nc.beginText(), ev.Name, ev.Payload, ev.Seq, ev.StateVersion)
+		wr.wrote(c, wr.tail.Append(frame, wr.seq, wr.version))
 	}
 	return n, err
 }
