@@ -12,15 +12,28 @@ const tail = 128
 
 var seqName = []byte(`"seq":`)
 
-// Number is the number of the event in a frame: the first member "seq" of the last 128
-// bytes.
-func Number(frame []byte) (int64, bool) {
-	end := frame[max(0, len(frame)-tail):]
-	i := bytes.Index(end, seqName)
+// find is where the number of the event is named, the first member "seq" of the last 128
+// bytes of a frame; -1: nowhere.
+func find(frame []byte) int {
+	from := max(0, len(frame)-tail)
+	i := bytes.Index(frame[from:], seqName)
 	if i < 0 {
-		return 0, false
+		return i
 	}
-	return digits(end[i+len(seqName):])
+	return from + i
+}
+
+// number is the number of the event in a frame. It is looked for first where the frame before had it, as far from the end:
+// searching each frame anew took a quarter of the client's time.
+func (s *Socket) number(frame []byte) (int64, bool) {
+	i := len(frame) - s.fromEnd
+	if s.fromEnd == 0 || i < 0 || !bytes.HasPrefix(frame[i:], seqName) {
+		if i = find(frame); i < 0 {
+			return 0, false
+		}
+		s.fromEnd = len(frame) - i
+	}
+	return digits(frame[i+len(seqName):])
 }
 
 // After is the number that follows the first occurrence of a mark in a frame.
@@ -93,7 +106,7 @@ func (s *Socket) Burst(st Stream, n int, each func(frame []byte)) error {
 				}
 				continue
 			}
-			number, ok := Number(frame)
+			number, ok := s.number(frame)
 			if !ok {
 				return fmt.Errorf("a frame without a number: %.300s", frame)
 			}

@@ -35,14 +35,15 @@ func (e *CloseError) Error() string { return fmt.Sprintf("closed: %d %s", e.Code
 
 // Socket is one WebSocket. One goroutine may read and one may write at a time.
 type Socket struct {
-	Conn  net.Conn
-	buf   []byte
-	r, w  int
-	parts []byte // of a fragmented message
-	out   []byte // queued frames, or the buffer of the last ones
-	nextN int    // id of the next request
-	last  int64  // number of the last event seen by Burst
-	Bytes int64  // payload bytes of all messages read
+	Conn    net.Conn
+	buf     []byte
+	r, w    int
+	parts   []byte // of a fragmented message
+	out     []byte // queued frames, or the buffer of the last ones
+	nextN   int    // id of the next request
+	last    int64  // number of the last event seen by Burst
+	fromEnd int    // bytes from that number's name to the end of its frame; 0: none was seen
+	Bytes   int64  // payload bytes of all messages read
 }
 
 const readBuffer = 16 << 10
