@@ -195,6 +195,9 @@ func (r *run) recordAfter(n *node, op program.AttemptEnd) bool {
 		tree := t.tree
 		if tree.Before != "" {
 			after, err := r.e.opts.Trees.Capture(r.ctx, tree.Root, r.keepName())
+			if err != nil && r.ctx.Err() != nil {
+				return // likewise, and says why
+			}
 			if tree.After = after; err != nil {
 				r.log.Warn("the work tree cannot be recorded", zap.String("root", tree.Root), zap.Error(err))
 				tree.Error = err.Error()
