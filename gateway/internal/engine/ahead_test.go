@@ -41,7 +41,7 @@ func (h *house) queues(id string, steps int) {
 		r.out.mu.Lock()
 		defer r.out.mu.Unlock()
 		return len(r.out.queued) == steps
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // While the committer is busy with others, what a run does next joins the commit that it
@@ -68,7 +68,9 @@ func TestRunOfABusyStoreTakesTwoCommits(t *testing.T) {
 	require.Equal(t, wire.RunRunning, h.run("r").Status)
 	release()
 	h.finished("r")
+	release = h.hold() // a commit is counted a moment after it can be read
 	require.Equal(t, before+4, h.st.Commits())
+	release()
 }
 
 // A launch that is refused leaves nothing of the run that was begun meanwhile.
@@ -83,6 +85,7 @@ func TestRefusedLaunchNeverRan(t *testing.T) {
 	begun := func() int { return lines.FilterMessage("begun").Len() }
 	h.launch("main", "r", nil)
 	h.finished("r")
+	require.Eventually(t, func() bool { return h.e.Stats().Live == 0 }, time.Minute, time.Millisecond, "else no other of this id begins ahead")
 	require.Equal(t, 1, begun())
 	release := h.hold()
 	refused := make(chan error, 1)
@@ -98,7 +101,7 @@ func TestRefusedLaunchNeverRan(t *testing.T) {
 		h.e.mu.Lock()
 		defer h.e.mu.Unlock()
 		return s.Live == 0 && s.Slots == 0 && s.Attempts == 0 && len(h.e.ahead) == 0
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Equal(t, 1, begun())
 	require.Equal(t, int64(1), attempts.Load())
 	require.Equal(t, wire.RunFinished, h.run("r").Status)
