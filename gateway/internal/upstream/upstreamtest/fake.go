@@ -129,10 +129,7 @@ func (f *Fake) Stop() {
 	server := f.server
 	f.server = nil
 	f.cutFeed()
-	for c := range f.sockets {
-		_ = c.Close()
-	}
-	clear(f.sockets)
+	f.cutSockets()
 	f.mu.Unlock()
 	if server != nil {
 		server.CloseClientConnections()
@@ -145,10 +142,16 @@ func (f *Fake) CutSockets() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cutFeed()
+	f.cutSockets()
+}
+
+// cutSockets ends the sockets. mu is held.
+func (f *Fake) cutSockets() {
 	for c := range f.sockets {
 		_ = c.Close()
 	}
 	clear(f.sockets)
+	clear(f.watching)
 }
 
 // Sockets counts the sockets that are connected.
