@@ -44,7 +44,7 @@ func TestProtocolViolation(t *testing.T) {
 
 func TestPingIsAnsweredAndCloseEchoed(t *testing.T) {
 	g := newGateway(t, Options{}, eventlog.Options{})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, g.server.URL, nil)
 	require.NoError(t, err)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -248,18 +251,32 @@ func TestStreamEndsOnStorageError(t *testing.T) {
 // stall makes the writer of a socket block until the peer reads: nothing is sent
 // from now on although the log moves.
 func stall(g *testGateway, c *client) {
+	server, client := g.reg.all()[0].nc.Conn.(*net.TCPConn), c.ws.NetConn().(*net.TCPConn)
+	require.NoError(g.t, server.SetWriteBuffer(64<<10)) // less than the filler, whatever the machine allows
+	require.NoError(g.t, client.SetReadBuffer(64<<10))
 	g.journal.emitSized("stall", 400, 100<<10, true)
 	c.send("streamRunEvents", map[string]any{"runId": "stall", "afterSeq": 0})
 	eventually(g.t, func() bool { return g.reg.Stats().Streams > 0 }, "stream of the filler")
 	last, still := int64(0), 0
-	eventually(g.t, func() bool { // no progress any more
+	eventually(g.t, func() bool { // no progress any more, and not because the writer has no processor
 		time.Sleep(10 * time.Millisecond)
-		if now := g.reg.Stats().Bytes; now != last || now == 0 {
+		if now := g.reg.Stats().Bytes; now != last || now == 0 || !flushWaits() {
 			last, still = now, 0
 		}
 		still++
 		return still > 15
 	}, "the socket is full")
+}
+
+// flushWaits reports whether a writer waits for room in its socket.
+func flushWaits() bool {
+	stacks := make([]byte, 1<<20)
+	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if head, _, _ := strings.Cut(stack, "\n"); strings.Contains(head, "[IO wait") && strings.Contains(stack, "(*coalescer).Flush(") {
+			return true
+		}
+	}
+	return false
 }
 
 // A stream that lags gets run.error; its run is not delivered in any form until it
