@@ -328,7 +328,7 @@ func TestStopDuringMove(t *testing.T) {
 	}}})
 	go func() {
 		<-begun
-		ctx, cancel := context.WithTimeout(bg, 10*time.Second)
+		ctx, cancel := context.WithTimeout(bg, time.Minute)
 		defer cancel()
 		stopped <- h.e.Stop(ctx)
 	}()

@@ -253,7 +253,7 @@ func TestRewindRefusesALiveTask(t *testing.T) {
 		default:
 			return false
 		}
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.EqualError(t, err, "RewindFailed: Run r did not stop within 10s of abort; refusing to rewind a live task.")
 	close(leave)
 	h.finished("r")

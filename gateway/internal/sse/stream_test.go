@@ -228,7 +228,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 		ev.Payload = big
 	}
 	d.mu.Unlock()
-	s := server(t, New(d.deps(), Options{WriteTimeout: 50 * time.Millisecond}), nil)
+	s := server(t, New(d.deps(), Options{WriteTimeout: 500 * time.Millisecond}), nil)
 	s.Start()
 	r := get(t, s.Client(), s.URL+"/r?afterSeq=0") // and reads nothing more
 	require.Eventually(t, func() bool { return len(d.reasons()) == 1 }, time.Minute, 5*time.Millisecond)

@@ -89,7 +89,7 @@ func (tr *traveller) family() map[string]bool {
 
 // finish plays the world until the run has ended.
 func (tr *traveller) finish() string {
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		status := tr.nudge()
 		if wire.RunTerminal(status) {
 			return status

@@ -33,7 +33,7 @@ func await(t *testing.T, h *Host, state source.State, generation int) source.Sta
 	t.Helper()
 	updates, stop := h.Watch()
 	defer stop()
-	limit := time.After(30 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for {
 		select {
 		case s := <-updates:
