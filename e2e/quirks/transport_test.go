@@ -111,7 +111,7 @@ func TestQ40_CookiesAreNotTrustedFromOriginNull(t *testing.T) {
 func TestQ37_ASlowStreamIsToldAndThenLeftAlone(t *testing.T) {
 	s := newSite(t)
 	token := s.Issue("*", "alice")
-	s.Write("Caddyfile", s.Caddyfile("event_window 50\nmax_stream_lag 100", ""))
+	s.Write("Caddyfile", s.Caddyfile("event_window 50\nmax_stream_lag 100\nwrite_timeout 5m", ""))
 	p := s.Start("run", "--adapter", "caddyfile", "--config", s.Path("Caddyfile")).As(token).Accepts()
 
 	slow := dialRaw(t, p)
