@@ -94,7 +94,7 @@ var timed = map[string]string{
 	"gateway/internal/wsconn/connect.go":  "TestHelloEndsWithItsTime",
 	"gateway/internal/wsconn/netconn.go":  "TestWriteTimeoutCountsFromTheLastByte",
 	"gateway/internal/wsconn/read.go":     "TestRequestEndsWithItsTime",
-	"gateway/internal/wsconn/registry.go": "TestCadenceOfHeartbeatsAndTicks TestTimeToConnectIsBounded TestSessionEndsWithItsToken TestDrainIsSpread TestDrainThatIsLate",
+	"gateway/internal/wsconn/registry.go": "TestCadenceOfHeartbeatsAndTicks TestTimeToConnectIsBounded TestSessionEndsWithItsToken TestDrainIsSpread TestDrainThatIsLate TestDrainAfterItsTime",
 	"gateway/internal/wsconn/write.go":    "TestCloseFrameIsWaitedForAWhile",
 }
 

@@ -32,6 +32,7 @@ type conn struct {
 	requests sync.WaitGroup
 	slots    chan struct{} // one token per request that has not been answered
 	stop     chan struct{} // closed when the end begins
+	told     chan struct{} // closed when our close frame has been sent
 	ended    chan struct{} // closed when nothing is left
 
 	slot      int // of the registry's wheel, with the index in it: guarded by slot.mu
@@ -91,7 +92,7 @@ func (r *Registry) newConn(ws *websocket.Conn, nc *coalescer, req *http.Request,
 	c := &conn{
 		reg: r, ws: ws, nc: nc, req: req, site: site, born: r.deps.Now(),
 		addr: auth.AddressKey(hostOf(site.ClientAddr, req.RemoteAddr)), remote: hostOf(site.ClientAddr, req.RemoteAddr),
-		slots: make(chan struct{}, o.MaxRequests), stop: make(chan struct{}), ended: make(chan struct{}),
+		slots: make(chan struct{}, o.MaxRequests), stop: make(chan struct{}), told: make(chan struct{}), ended: make(chan struct{}),
 		quiet: make(chan struct{}, 1), inbox: inbox{challenge: true},
 	}
 	c.pumpF, c.kickF = c.pump, c.kick

@@ -212,7 +212,8 @@ func (r *Registry) all() []*conn {
 // Drain refuses new sockets and closes the open ones with a close frame, in random
 // order and evenly spread over the time until shortly before ctx's deadline, so
 // that clients do not come back all at once. It returns when all have ended, or
-// when ctx is done; what is open then is cut.
+// when ctx is done; what is open then is cut, as soon as it has been told, and a second
+// later if it takes nothing.
 func (r *Registry) Drain(ctx context.Context, code int, reason string) {
 	r.mu.Lock()
 	r.draining = true
@@ -238,15 +239,34 @@ func (r *Registry) Drain(ctx context.Context, code int, reason string) {
 		}
 		c.shut(code, reason, ClosedDrain)
 	}
-	for _, c := range conns {
+	for i, c := range conns {
 		select {
 		case <-c.ended:
+			continue
 		case <-ctx.Done():
-			c.cut(ClosedDrain)
 		}
+		cutOff(conns[i:])
+		break
 	}
 	for _, c := range conns {
 		<-c.ended
+	}
+}
+
+// tellTime is how long a drain that is late waits for close frames to be sent.
+const tellTime = time.Second
+
+// cutOff cuts sockets that are about to be told that they end.
+func cutOff(conns []*conn) {
+	late, cancel := context.WithTimeout(context.Background(), tellTime)
+	defer cancel()
+	for _, c := range conns {
+		select {
+		case <-c.told:
+		case <-c.ended:
+		case <-late.Done():
+		}
+		c.cut(ClosedDrain)
 	}
 }
 

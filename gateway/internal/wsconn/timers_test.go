@@ -230,6 +230,38 @@ func TestDrainThatIsLate(t *testing.T) {
 	})
 }
 
+// Whoever is told after the time is over is told all the same, and who takes nothing is
+// waited for a moment longer.
+func TestDrainAfterItsTime(t *testing.T) {
+	inFakeTime(t, Options{CloseWait: time.Hour}, func(t *testing.T, p *pipes) {
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		codes := make(chan int, 20)
+		for range cap(codes) {
+			ws := p.session("op")
+			ws.SetCloseHandler(func(int, string) error { return nil }) // it does not answer
+			go func() {
+				code, _ := p.end(ws)
+				codes <- code
+			}()
+		}
+		start := time.Now()
+		p.reg.Drain(over, wire.CloseRestart, wire.ReasonRestarted)
+		require.Zero(t, time.Since(start))
+		for range cap(codes) {
+			require.Equal(t, wire.CloseRestart, <-codes)
+		}
+	})
+	inFakeTime(t, Options{CloseWait: time.Hour, WriteTimeout: time.Hour}, func(t *testing.T, p *pipes) {
+		p.session("op") // reads nothing
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		start := time.Now()
+		p.reg.Drain(over, wire.CloseRestart, wire.ReasonRestarted)
+		require.Equal(t, tellTime, time.Since(start))
+	})
+}
+
 // A hello that the database does not give is answered with an error in time.
 func TestHelloEndsWithItsTime(t *testing.T) {
 	inFakeTime(t, Options{RequestTimeout: time.Minute, AuthDeadline: time.Hour}, func(t *testing.T, p *pipes) {

@@ -59,6 +59,7 @@ func (c *conn) pump() {
 			// From here on only the peer's close frame is awaited. Once: what else the
 			// peer sends wakes this goroutine, too, and must not earn it more time.
 			c.w.awaited = true
+			close(c.told)
 			_ = c.nc.SetReadDeadline(time.Now().Add(c.reg.options().CloseWait)) // fails on a closed socket only
 		}
 		if c.state.CompareAndSwap(running, idle) {
