@@ -228,7 +228,8 @@ func TestUpstreamListsAreMerged(t *testing.T) {
 
 	gate := h.launch("approve", obj{})
 	h.await(gate, "waiting-approval")
-	fake.Event(want[1], "ApprovalRequested", "nodeId", "gate", "iteration", 0, "request", obj{"mode": "decision"})
+	fake.Event(want[1], "ApprovalRequested", "nodeId", "gate", "iteration", 0, "request", obj{"mode": "decision"},
+		"at", time.Now().UnixMilli()+1) // not in the millisecond of the other
 	var approvals []obj
 	h.call("listApprovals", obj{}, &approvals)
 	require.Len(t, approvals, 2)
