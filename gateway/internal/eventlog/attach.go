@@ -35,6 +35,7 @@ func (l *Log) Attach(ctx context.Context, runID string, after *int64, wake func(
 	}
 	r.addCursor(c)
 	l.cursors.Add(1)
+	c.readAhead(l.opts.Load())
 	return c, opened, nil
 }
 
@@ -163,7 +164,8 @@ func (l *Log) firstAfter(ctx context.Context, c *Cursor) (int64, error) {
 			return max(r.head, c.pos) + 1, nil
 		}
 		r.mu.RUnlock()
-		fl := l.fetch.start(r, c.pos, c.readLimit(l.opts.Load()), nil)
+		o := l.opts.Load()
+		fl := l.fetch.start(r, c.pos, c.readLimit(o), o.Chunk, nil)
 		if fl == nil {
 			return 0, ErrClosed
 		}

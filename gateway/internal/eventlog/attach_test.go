@@ -152,29 +152,27 @@ func TestConcurrentAttachReadsBoundsOnce(t *testing.T) {
 
 func TestStorageErrorsAreReportedAndPass(t *testing.T) {
 	m := newMemory()
-	m.commit("r", 600)
+	m.commit("r", 5000) // more than is read ahead
 	l := newLog(t, m, Options{})
 	boom := errors.New("disk")
-	m.err = boom
+	m.fail(boom)
 	_, _, err := l.Attach(context.Background(), "r", at(0), func() {})
 	require.ErrorIs(t, err, boom)
-	m.err = nil
+	m.fail(nil)
 	r, _ := attach(t, l, "r", at(0))
 	buf := make([]*store.Event, 1000)
 	n, err := r.c.Next(buf)
 	require.NoError(t, err)
 	require.NotZero(t, n)
-	m.err = boom
+	m.fail(boom)
 	for n, err = r.c.Next(buf); err == nil; n, err = r.c.Next(buf) {
 		if n == 0 {
 			<-r.woke
 		}
 	}
 	require.ErrorIs(t, err, boom)
-	m.mu.Lock()
-	m.err = nil
-	m.mu.Unlock()
-	r.until(600)
+	m.fail(nil)
+	r.until(5000)
 }
 
 func TestAttachHonoursContext(t *testing.T) {

@@ -72,7 +72,7 @@ func (c *Cursor) Next(dst []*store.Event) (int, error) {
 		if err != nil || !behind {
 			return n, err
 		}
-		c.flight = c.log.fetch.start(c.run, c.pos, c.readLimit(o), c)
+		c.flight = c.log.fetch.start(c.run, c.pos, c.readLimit(o), o.Chunk, c)
 		if c.flight == nil {
 			c.err = ErrClosed
 			return 0, c.err
@@ -133,8 +133,8 @@ func (c *Cursor) land() error {
 
 func (c *Cursor) take(fl *flight) {
 	c.chunk, c.floor = fl.events, 0
-	if n := int64(len(fl.events)); n > 0 {
-		c.limit = int(max(chunkBytes*n/fl.bytes, minChunk))
+	if n := len(fl.events); n > 0 {
+		c.limit = chunkLimit(n, fl.bytes, fl.most)
 	}
 	if len(fl.events) < fl.limit {
 		c.floor = fl.floor
@@ -155,7 +155,7 @@ func (c *Cursor) readAhead(o *Options) {
 	behind := last < c.run.base
 	c.run.mu.RUnlock()
 	if behind {
-		c.flight = c.log.fetch.start(c.run, last, c.readLimit(o), c) // nil: closed, which Next finds
+		c.flight = c.log.fetch.start(c.run, last, c.readLimit(o), o.Chunk, c) // nil: closed, which Next finds
 	}
 }
 
@@ -166,6 +166,11 @@ const (
 	firstChunk = 64
 	minChunk   = 8
 )
+
+// chunkLimit is how many events to read after a chunk of n that took so many bytes.
+func chunkLimit(n int, bytes int64, most int) int {
+	return int(min(max(chunkBytes*int64(n)/bytes, minChunk), int64(most)))
+}
 
 func (c *Cursor) readLimit(o *Options) int {
 	if c.limit == 0 {

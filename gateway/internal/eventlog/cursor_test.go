@@ -136,7 +136,7 @@ func TestChunksAreBoundedInBytes(t *testing.T) {
 
 func TestCloseEndsCursors(t *testing.T) {
 	m := newMemory()
-	m.commit("r", 1000)
+	m.commit("r", 5000) // more than is read ahead
 	l := New(m, Options{})
 	idle, _ := attach(t, l, "r", nil)
 	buf := make([]*store.Event, 1)

@@ -18,9 +18,11 @@ type flight struct {
 	key   fetchKey
 	run   *run
 	limit int
+	most  int           // Options.Chunk, for the flight behind this one
 	done  chan struct{} // closed under fetcher.mu: who finds it open there is woken
 
 	waiters []*Cursor // guarded by fetcher.mu
+	ahead   bool      // nobody has asked for it yet; likewise
 
 	events []*store.Event
 	bytes  int64
@@ -58,8 +60,9 @@ func newFetcher(b Backend, max int) *fetcher {
 }
 
 // start joins or queues the read after a position. waiter, which may be nil, is
-// woken when it is done, unless it is done already. After close it returns nil.
-func (f *fetcher) start(r *run, after int64, limit int, waiter *Cursor) *flight {
+// woken when it is done, unless it is done already. No read behind it has more than most
+// events. After close it returns nil.
+func (f *fetcher) start(r *run, after int64, limit, most int, waiter *Cursor) *flight {
 	key := fetchKey{r.id, after}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,16 +71,17 @@ func (f *fetcher) start(r *run, after int64, limit int, waiter *Cursor) *flight 
 	}
 	fl := f.flights[key]
 	if fl != nil && fl.run == r {
-		f.shared++
+		if !fl.ahead {
+			f.shared++
+		}
+		fl.ahead = false
 		select {
 		case <-fl.done:
 			return fl
 		default:
 		}
 	} else {
-		fl = &flight{key: key, run: r, limit: limit, done: make(chan struct{})}
-		f.flights[key] = fl
-		f.queue = append(f.queue, fl)
+		fl = f.queued(&flight{key: key, run: r, limit: limit, most: most})
 		if f.workers < f.max {
 			f.workers++
 			f.wg.Add(1)
@@ -88,6 +92,28 @@ func (f *fetcher) start(r *run, after int64, limit int, waiter *Cursor) *flight 
 		fl.waiters = append(fl.waiters, waiter)
 	}
 	return fl
+}
+
+func (f *fetcher) queued(fl *flight) *flight {
+	fl.done = make(chan struct{})
+	f.flights[fl.key] = fl
+	f.queue = append(f.queue, fl)
+	return fl
+}
+
+// goOn queues the read behind one that somebody waited for and that did not reach the
+// ring: so reading need not wait until that reader runs and asks. Reads that readers wait
+// for go first, and nothing is read behind a chunk that nobody has asked for.
+func (f *fetcher) goOn(fl *flight) {
+	n := len(fl.events)
+	if f.closed || len(f.queue) > 0 || len(fl.waiters) == 0 || n == 0 || n < fl.limit {
+		return
+	}
+	key := fetchKey{fl.key.runID, fl.events[n-1].Seq}
+	if key.after >= fl.floor || f.flights[key] != nil {
+		return
+	}
+	f.queued(&flight{key: key, run: fl.run, limit: chunkLimit(n, fl.bytes, fl.most), most: fl.most, ahead: true})
 }
 
 func (f *fetcher) work() {
@@ -122,6 +148,7 @@ func (f *fetcher) read(fl *flight) {
 	}
 	f.mu.Lock()
 	if fl.err == nil {
+		f.goOn(fl)
 		f.keep(fl)
 	} else {
 		f.forget(fl)

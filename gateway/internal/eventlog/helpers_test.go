@@ -63,6 +63,13 @@ func (m *memory) create(runID string) {
 	}
 }
 
+// fail has all calls fail from now on; nil: no more.
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
 // restore raises the next seq as a restored backup does.
 func (m *memory) restore(by int64) {
 	m.mu.Lock()

@@ -55,7 +55,7 @@ func (r *replays) close() error {
 
 // A long history is read once, so its pages are not kept: taking memory for each of them
 // would be a good part of the reading.
-const replayPragmas = "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -512; PRAGMA query_only = ON;"
+const replayPragmas = "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 32; PRAGMA query_only = ON;"
 
 // The seq index finds where to begin; from there the table itself is read in
 // order, which is faster than going through the index for each row.
@@ -65,6 +65,23 @@ const sqlEventsAfter = `SELECT seq, state_version, name, payload FROM gateway_ev
 	AND seq IS NOT NULL ORDER BY log_seq LIMIT ?3`
 
 const sqlReplayRun = "SELECT rid, system FROM gateway_runs WHERE run_id = ?1"
+
+// warm prepares what the first stream of a process reads with, beside the rest of the start:
+// a connection's first statement parses the schema. What fails here fails again for that
+// stream, which is told.
+func (s *Store) warm() {
+	defer s.warming.Done()
+	ctx := context.Background()
+	_, _ = s.EventsAfterSeq(ctx, "", 0, 1)
+	_ = s.View(ctx, func(v *View) error {
+		for _, query := range []string{sqlCounterRun, sqlFirstSeq, sqlCounterSeq, sqlCounterLog} {
+			if _, err := v.c.prepare(query); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
 
 // EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in order,
 // without LogSeq, Type, Detail and AtMs, which no stream tells. Events share memory. It
@@ -102,6 +119,10 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events [
 	if err != nil {
 		return nil, err
 	}
+	list, err := c.prepare(sqlEventsAfter) // at once, so that warm has it prepared, too
+	if err != nil {
+		return nil, err
+	}
 	release, err := c.bindText(s, 1, runID)
 	if err != nil {
 		return nil, err
@@ -109,7 +130,7 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events [
 	defer release()
 	inner := ErrNotFound
 	err = c.each(s, func(run rawRow) bool {
-		events, inner = c.eventsOf(Event{RunID: runID, System: run.num(1) != 0}, run.num(0), afterSeq, limit)
+		events, inner = c.eventsOf(list, Event{RunID: runID, System: run.num(1) != 0}, run.num(0), afterSeq, limit)
 		return false
 	})
 	if err == nil {
@@ -119,16 +140,12 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events [
 }
 
 // eventsOf returns events of the run with a number, each begun as a copy of one.
-func (c *rawConn) eventsOf(like Event, rid, afterSeq int64, limit int) ([]*Event, error) {
-	s, err := c.prepare(sqlEventsAfter)
-	if err != nil {
-		return nil, err
-	}
+func (c *rawConn) eventsOf(s uintptr, like Event, rid, afterSeq int64, limit int) ([]*Event, error) {
 	if err := c.bindInts(s, 1, rid, afterSeq, int64(limit)); err != nil {
 		return nil, err
 	}
 	var chunk eventChunk
-	err = c.each(s, func(r rawRow) bool {
+	err := c.each(s, func(r rawRow) bool {
 		ev := chunk.next(limit)
 		*ev = like
 		ev.Seq, ev.StateVersion = r.num(0), r.num(1)
@@ -151,7 +168,7 @@ func (k *eventChunk) next(limit int) *Event {
 		k.events = make([]*Event, 0, min(limit, 1024))
 	}
 	if len(k.block) == cap(k.block) {
-		k.block = make([]Event, 0, min(max(2*cap(k.block), 16), 512))
+		k.block = make([]Event, 0, min(max(2*cap(k.block), 16), 512, max(limit-len(k.events), 1)))
 	}
 	k.block = k.block[:len(k.block)+1]
 	ev := &k.block[len(k.block)-1]

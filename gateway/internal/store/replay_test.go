@@ -106,6 +106,21 @@ func TestReplaysOfManyReaders(t *testing.T) {
 	require.LessOrEqual(t, len(s.replays.idle), defaultReaders)
 }
 
+// The first stream of a process finds open what it reads with.
+func TestStartPreparesReplays(t *testing.T) {
+	s := open(t)
+	s.warming.Wait()
+	require.Len(t, s.replays.idle, 1)
+	require.Len(t, s.replays.idle[0].stmts, 2)
+	withRun(t, s, "r")
+	require.NoError(t, s.View(t.Context(), func(v *View) error {
+		prepared := len(v.c.stmts)
+		_, err := v.EventBounds("r")
+		require.Len(t, v.c.stmts, prepared)
+		return err
+	}))
+}
+
 func TestReplayEnds(t *testing.T) {
 	s := open(t)
 	withRun(t, s, "r")

@@ -83,6 +83,7 @@ type Store struct {
 
 	checkpoints *checkpointer // nil with CheckpointExternal
 	committer   sync.WaitGroup
+	warming     sync.WaitGroup
 	closing     chan struct{} // closed when no new View may start
 	closeOnce   sync.Once
 	closeErr    error
@@ -207,6 +208,8 @@ func (s *Store) openConns() (err error) {
 func (s *Store) start() {
 	s.committer.Add(1)
 	go s.runCommitter()
+	s.warming.Add(1)
+	go s.warm()
 	if s.checkpoints != nil {
 		s.checkpoints.start()
 	}
@@ -248,6 +251,7 @@ func (s *Store) Close() error {
 		s.queue.close()
 		s.committer.Wait()
 		close(s.closing)
+		s.warming.Wait()
 		for range s.pool {
 			<-s.readers.free // a view gives its connection back when it ends
 		}
