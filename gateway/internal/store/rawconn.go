@@ -36,6 +36,9 @@ func openRaw(path, pragmas string) (_ *rawConn, err error) {
 	if rc != lib.SQLITE_OK {
 		return nil, c.failure(rc)
 	}
+	if err := c.stable(); err != nil {
+		return nil, err
+	}
 	text, err := libc.CString(pragmas)
 	if err != nil {
 		return nil, err
@@ -45,6 +48,18 @@ func openRaw(path, pragmas string) (_ *rawConn, err error) {
 		return nil, c.failure(rc)
 	}
 	return c, nil
+}
+
+// stable has SQLite keep the plan of a statement whatever its parameters are. It would plan
+// again for a parameter that is a limit, or that an index with a condition depends on, each
+// time that has another value.
+func (c *rawConn) stable() error {
+	on := libc.NewVaList(int32(1), uintptr(0))
+	defer libc.Xfree(c.tls, on)
+	if rc := lib.Xsqlite3_db_config(c.tls, c.db, lib.SQLITE_DBCONFIG_ENABLE_QPSG, on); rc != lib.SQLITE_OK {
+		return c.failure(rc)
+	}
+	return nil
 }
 
 // out returns the word that call has SQLite write.

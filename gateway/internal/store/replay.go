@@ -66,60 +66,72 @@ const sqlEventsAfter = `SELECT seq, state_version, name, payload FROM gateway_ev
 
 const sqlReplayRun = "SELECT rid, system FROM gateway_runs WHERE run_id = ?1"
 
-// warm prepares what the first stream of a process reads with, beside the rest of the start:
-// a connection's first statement parses the schema. What fails here fails again for that
-// stream, which is told.
-func (s *Store) warm() {
-	defer s.warming.Done()
-	ctx := context.Background()
-	_, _ = s.EventsAfterSeq(ctx, "", 0, 1)
-	_ = s.View(ctx, func(v *View) error {
-		for _, query := range []string{sqlCounterRun, sqlFirstSeq, sqlCounterSeq, sqlCounterLog} {
-			if _, err := v.c.prepare(query); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in order,
 // without LogSeq, Type, Detail and AtMs, which no stream tells. Events share memory. It
 // sees whatever was committed before the call and waits for a connection until ctx ends.
 // ErrNotFound if there is no such run, ErrClosed, ErrUnavailable.
 func (s *Store) EventsAfterSeq(ctx context.Context, runID string, afterSeq int64, limit int) (events []*Event, err error) {
+	err = s.replay(ctx, func(c *rawConn) (err error) {
+		events, err = c.eventsAfter(runID, afterSeq, limit)
+		return err
+	})
+	return events, err
+}
+
+// replay runs do with a connection.
+func (s *Store) replay(ctx context.Context, do func(*rawConn) error) error {
 	select {
 	case <-s.closing:
-		return nil, ErrClosed
+		return ErrClosed
 	default:
 	}
 	select {
 	case <-s.replays.free:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	case <-s.closing:
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	defer func() { s.replays.free <- struct{}{} }()
 	c, err := s.replays.take(s.path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, openError(s.path, err))
+		return fmt.Errorf("%w: %w", ErrUnavailable, openError(s.path, err))
 	}
 	defer s.replays.give(c)
-	if events, err = c.eventsAfter(runID, afterSeq, limit); err != nil && !errors.Is(err, ErrNotFound) {
+	if err = do(c); err != nil && !errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return events, err
+	return err
+}
+
+// warm reads once what the first stream of a process reads with, beside the rest of the
+// start: a connection's first statement parses the schema, and a statement may be prepared
+// again when it first has values. What fails here fails again for that stream, which is told.
+func (s *Store) warm() {
+	defer s.warming.Done()
+	const nobody = -1
+	ctx := context.Background()
+	_ = s.replay(ctx, func(c *rawConn) error {
+		_, err := c.eventsOf(Event{}, nobody, 0, 1)
+		if err == nil {
+			_, err = c.eventsAfter("", 0, 1)
+		}
+		return err
+	})
+	_ = s.View(ctx, func(v *View) error {
+		_, err := v.eventRun("")
+		for _, query := range []string{sqlFirstSeq, sqlCounterSeq, sqlCounterLog} {
+			_, failed := v.c.number(query, int64(nobody))
+			err = errors.Join(err, failed)
+		}
+		return err
+	})
 }
 
 // eventsAfter reads the events while the query for the run stands at its row: until that
 // ends, both see the same snapshot. A run's number may be another run's later.
 func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events []*Event, err error) {
 	s, err := c.prepare(sqlReplayRun)
-	if err != nil {
-		return nil, err
-	}
-	list, err := c.prepare(sqlEventsAfter) // at once, so that warm has it prepared, too
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +142,7 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events [
 	defer release()
 	inner := ErrNotFound
 	err = c.each(s, func(run rawRow) bool {
-		events, inner = c.eventsOf(list, Event{RunID: runID, System: run.num(1) != 0}, run.num(0), afterSeq, limit)
+		events, inner = c.eventsOf(Event{RunID: runID, System: run.num(1) != 0}, run.num(0), afterSeq, limit)
 		return false
 	})
 	if err == nil {
@@ -140,12 +152,16 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events [
 }
 
 // eventsOf returns events of the run with a number, each begun as a copy of one.
-func (c *rawConn) eventsOf(s uintptr, like Event, rid, afterSeq int64, limit int) ([]*Event, error) {
+func (c *rawConn) eventsOf(like Event, rid, afterSeq int64, limit int) ([]*Event, error) {
+	s, err := c.prepare(sqlEventsAfter)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.bindInts(s, 1, rid, afterSeq, int64(limit)); err != nil {
 		return nil, err
 	}
 	var chunk eventChunk
-	err := c.each(s, func(r rawRow) bool {
+	err = c.each(s, func(r rawRow) bool {
 		ev := chunk.next(limit)
 		*ev = like
 		ev.Seq, ev.StateVersion = r.num(0), r.num(1)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	lib "modernc.org/sqlite/lib"
 )
 
 // TestReplayTellsWhatTheLogTells compares the two ways to read events, also where there is
@@ -119,6 +120,24 @@ func TestStartPreparesReplays(t *testing.T) {
 		require.Len(t, v.c.stmts, prepared)
 		return err
 	}))
+}
+
+// SQLite would plan anew for each other run and limit, which no two chunks have in common.
+func TestReplayIsPlannedOnce(t *testing.T) {
+	s := open(t)
+	for i := range 3 {
+		withRun(t, s, fmt.Sprint("r", i))
+		update(t, s, func(tx *Tx) error { return tx.Append(fmt.Sprint("r", i), pushed(i)) })
+		got, err := s.EventsAfterSeq(t.Context(), fmt.Sprint("r", i), 0, 10+i)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+	}
+	s.warming.Wait()
+	for _, c := range s.replays.idle {
+		for query, stmt := range c.stmts {
+			require.Zero(t, lib.Xsqlite3_stmt_status(c.tls, stmt, lib.SQLITE_STMTSTATUS_REPREPARE, 0), query)
+		}
+	}
 }
 
 func TestReplayEnds(t *testing.T) {
