@@ -148,7 +148,7 @@ func underKills(t *testing.T, s *rig.Site, p *rig.Process, next func(p *rig.Proc
 	for run, events := range seen {
 		contiguous(t, run, events)
 		require.Equal(t, "run.completed", events[len(events)-1].Event)
-		require.Equal(t, hostLog(t, s, run), gatewayLog(t, p, run), "of %s", run)
+		sameLog(t, s, p, run)
 		// Not counted by events: Smithers writes that a task has finished after its output,
 		// and never if it is killed in between.
 		require.Equal(t, map[string]int{"finished": tasks}, p.Status(run, "finished").Summary, "of %s: %v", run, names(events))

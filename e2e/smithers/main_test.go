@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -82,7 +83,7 @@ type logEntry struct {
 // hostLog reads what Smithers itself has stored of a run.
 func hostLog(t *testing.T, s *rig.Site, run string) (events []logEntry) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+s.DB+"?mode=ro")
+	db, err := sql.Open("sqlite", "file:"+s.DB+"?mode=ro&_pragma=busy_timeout(60000)")
 	require.NoError(t, err)
 	defer db.Close()
 	rows, err := db.Query("SELECT type, timestamp_ms FROM _smithers_events WHERE run_id = ? ORDER BY seq", run)
@@ -109,6 +110,22 @@ func gatewayLog(t *testing.T, p *rig.Process, run string) (events []logEntry) {
 		events = append(events, logEntry{r.Event, r.TimestampMs})
 	}
 	return events
+}
+
+// sameLog holds that the gateway has of a run what Smithers itself has stored, which may
+// go on for a moment after the run has ended.
+func sameLog(t *testing.T, s *rig.Site, p *rig.Process, run string) {
+	t.Helper()
+	var host, gateway []logEntry
+	defer func() {
+		if t.Failed() {
+			t.Logf("Smithers has of %s\n%v\nthe gateway\n%v", run, host, gateway)
+		}
+	}()
+	rig.Wait(t, "the log of "+run, func() bool {
+		host, gateway = hostLog(t, s, run), gatewayLog(t, p, run)
+		return len(host) > 0 && slices.Equal(host, gateway)
+	})
 }
 
 func rest(t *testing.T, p *rig.Process, path string, into any) {
