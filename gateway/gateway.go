@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	_ "github.com/smithersai/caddy-smithers/gateway/internal/ballast" // for the garbage collector
 	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 )
 
@@ -35,7 +36,6 @@ type Gateway struct {
 	logger  *zap.Logger
 	metrics *metrics
 	tracer  tracing.Tracer
-	ballast []byte
 	doomed  chan struct{}
 	doom    sync.Once
 
@@ -52,11 +52,6 @@ type Gateway struct {
 	closeErr  error
 }
 
-// ballastBytes are counted as live by the garbage collector, which begins when the heap
-// has doubled: with the little that a start or an idle gateway holds, it would begin all
-// the time. Never written to, they are not resident, but they do count against GOMEMLIMIT.
-const ballastBytes = 16 << 20
-
 // entry is what one owner applied.
 type entry struct {
 	owner     any
@@ -69,7 +64,7 @@ func New(logger *zap.Logger) *Gateway {
 	if logger == nil {
 		logger = zap.NewNop()
 	}
-	g := &Gateway{logger: logger, doomed: make(chan struct{}), ballast: make([]byte, ballastBytes)}
+	g := &Gateway{logger: logger, doomed: make(chan struct{})}
 	g.metrics = newMetrics(g)
 	return g
 }
