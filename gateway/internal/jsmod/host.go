@@ -79,7 +79,7 @@ type Host struct {
 	closed  bool
 }
 
-// NewHost starts a host: GOMAXPROCS idle goroutines. The prelude is compiled meanwhile; the
+// NewHost starts a host: GOMAXPROCS idle goroutines. The prelude is loaded meanwhile; the
 // first VM waits for it.
 func NewHost(options HostOptions) (*Host, error) {
 	if options.MemoryLimit <= 0 {
@@ -128,7 +128,7 @@ func NewHost(options HostOptions) (*Host, error) {
 	}
 	h.wg.Go(func() {
 		defer close(h.compiled)
-		h.prelude, h.preludeErr = compilePrelude()
+		h.prelude, h.preludeErr = loadPrelude()
 	})
 	return h, nil
 }

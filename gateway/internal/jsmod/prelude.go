@@ -40,6 +40,14 @@ type prelude struct {
 // need not wait for it. Safe for concurrent use, also within a slice.
 type chunk func() ([]byte, error)
 
+// loadPrelude returns the prelude, which it compiles only if it must.
+func loadPrelude() (*prelude, error) {
+	if p, ok := precompiledPrelude(); ok {
+		return p, nil
+	}
+	return compilePrelude()
+}
+
 func compilePrelude() (*prelude, error) {
 	core, err := fs.Glob(preludeFiles, "js/core/*.js")
 	if err != nil {
@@ -60,13 +68,13 @@ func compilePrelude() (*prelude, error) {
 	if p.core, err = compilePart(source.String()); err != nil {
 		return nil, fmt.Errorf("compiling the prelude: %w", err)
 	}
-	web, err := fs.Glob(preludeFiles, "js/web/*.js")
+	names, err := chunkNames()
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range web {
-		p.chunks[strings.TrimSuffix(path.Base(name), ".js")] = sync.OnceValues(func() ([]byte, error) {
-			b, err := preludeFiles.ReadFile(name)
+	for _, name := range names {
+		p.chunks[name] = sync.OnceValues(func() ([]byte, error) {
+			b, err := preludeFiles.ReadFile(webDir + name + ".js")
 			if err != nil {
 				return nil, err
 			}
@@ -78,6 +86,17 @@ func compilePrelude() (*prelude, error) {
 		})
 	}
 	return p, nil
+}
+
+// webDir holds the chunks, a file each.
+const webDir = "js/web/"
+
+func chunkNames() ([]string, error) {
+	files, err := fs.Glob(preludeFiles, webDir+"*.js")
+	for i, file := range files {
+		files[i] = strings.TrimSuffix(path.Base(file), ".js")
+	}
+	return files, err
 }
 
 // compileChunks compiles the chunks before a run needs them.

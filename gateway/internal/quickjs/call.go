@@ -24,6 +24,14 @@ func (vm *VM) guard(done *bool) {
 	}
 }
 
+// Bytecode names the bytecode that Compile writes and Load reads, which another version of
+// the engine may misunderstand.
+func Bytecode() string {
+	one := uint16(1)
+	return fmt.Sprintf("QuickJS %s, bytecode %d, %d atoms, %d opcodes, first byte %d",
+		lib.MCONFIG_VERSION, lib.MBC_VERSION, lib.EJS_ATOM_END, lib.EOP_COUNT, *(*byte)(unsafe.Pointer(&one)))
+}
+
 // Load evaluates bytecode and returns what its last expression gives. Errors are *Error.
 func (vm *VM) Load(code []byte) (v Value, err error) {
 	var done bool
