@@ -86,16 +86,6 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.openFrames()
 	run.openChanges(s)
 	run.startLabeller()
-
-	if e.workflows, err = load(); err != nil {
-		return nil, err
-	}
-	if err = e.workflows.keep(ctx, run.store); err != nil {
-		return nil, err
-	}
-	if err = run.dropBundles(ctx, e.workflows.hash); err != nil {
-		return nil, err
-	}
 	run.trees = worktree.New(worktree.Options{})
 	run.engine = engine.New(engine.Options{
 		Trees: recordedTrees{run.trees, g},
@@ -118,6 +108,13 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 		return nil, err
 	}
 	if err = run.watchAuth(s.Auth); err != nil {
+		return nil, err
+	}
+
+	if e.workflows, err = load(); err != nil { // last: what is above goes on meanwhile
+		return nil, err
+	}
+	if err = run.keepOnly(ctx, e.workflows); err != nil {
 		return nil, err
 	}
 	if err = run.useSource(ctx, e); err != nil {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -174,11 +175,21 @@ func (r *running) removeRun(id string) error {
 	return <-result
 }
 
-// dropBundles removes the bundles that no open run needs. Only before the engine
-// starts: later a launch on a module that is just being replaced could lose its own.
-func (r *running) dropBundles(ctx context.Context, keep string) error {
-	return r.store.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.DropUnusedBundles(keep)
+// keepOnly stores the bundle of w and removes those that no open run needs, in one commit.
+// Only before the engine starts: later a launch on a module that is just being replaced
+// could lose its own.
+func (r *running) keepOnly(ctx context.Context, w *workflows) error {
+	err := r.store.Update(ctx, func(tx *store.Tx) error {
+		if w.bundle != nil {
+			if err := tx.PutBundle(w.bundle); err != nil {
+				return err
+			}
+		}
+		_, err := tx.DropUnusedBundles(w.hash)
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("store the bundle of %s: %w", w.path, err)
+	}
+	return nil
 }
