@@ -170,14 +170,15 @@ func (m *Module) loadError(f *program.Failure) error {
 
 // vm returns a VM with the module loaded, from the pool when it has one.
 func (m *Module) vm(ctx context.Context) (*VM, error) {
-	if vm := m.pool.take(); vm != nil {
+	vm, alone := m.pool.take()
+	if vm != nil {
 		return vm, nil
 	}
 	if err := m.host.memory.admit(ctx, m.host.dropReady); err != nil {
 		return nil, err
 	}
 	vm, _, err := m.boot()
-	if err == nil {
+	if err == nil && !alone { // the copy would keep a lone run waiting; others are made soon
 		m.pool.adopt(vm)
 	}
 	return vm, err

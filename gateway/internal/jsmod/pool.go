@@ -39,17 +39,17 @@ func newPool(m *Module) *pool {
 	return &pool{module: m, size: 2 * runtime.GOMAXPROCS(0)}
 }
 
-// take returns a ready VM, or nil when there is none; some are made soon then.
-func (p *pool) take() *VM {
+// take returns a ready VM, or nil when there is none; some are made soon then. alone says
+// that this begins it: nobody else has asked in vain lately.
+func (p *pool) take() (vm *VM, alone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var vm *VM
 	if n := len(p.ready); n > 0 {
 		vm = p.ready[n-1]
 		p.ready = p.ready[:n-1]
 		p.lend(vm)
 	} else if !p.filling && !p.closed {
-		p.filling = true
+		p.filling, alone = true, true
 		p.wg.Add(1)
 		p.later = time.AfterFunc(fillAfter, p.fill)
 	}
@@ -58,7 +58,7 @@ func (p *pool) take() *VM {
 	} else {
 		p.idle.Reset(poolIdle)
 	}
-	return vm
+	return vm, alone
 }
 
 // adopt makes a VM that was booted for a run one that can come back. It must not have

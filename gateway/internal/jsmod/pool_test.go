@@ -25,7 +25,7 @@ func TestPoolIsDroppedWhenIdle(t *testing.T) {
 			return len(p.ready)
 		}
 		start := func() {
-			if vm := p.take(); vm != nil {
+			if vm, _ := p.take(); vm != nil {
 				require.True(t, p.give(vm))
 			}
 		}
@@ -45,6 +45,26 @@ func TestPoolIsDroppedWhenIdle(t *testing.T) {
 		p.close()
 		require.Zero(t, ready())
 		m.Close()
+	})
+}
+
+// The run that found no VM first does not wait for the copy of its own, which is thrown
+// away behind it. Those of runs that come meanwhile are kept.
+func TestLoneRunMakesNoCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := load(t, testHost(t, HostOptions{}), "w.mjs", body(`return 1;`))
+		var vms []*VM
+		for range 3 {
+			vm, err := m.vm(t.Context())
+			require.NoError(t, err)
+			vms = append(vms, vm)
+		}
+		for i, vm := range vms {
+			require.Equal(t, i > 0, m.pool.give(vm), "run %d", i)
+		}
+		vms[0].close()
+		m.Close()
+		time.Sleep(time.Second) // a goroutine of esbuild sleeps, too
 	})
 }
 
