@@ -144,8 +144,8 @@ func TestMessagesOfAllSizes(t *testing.T) {
 		w, _ := ws.NextWriter(websocket.TextMessage) // fragmented, as it is longer than the library's buffer
 		_, _ = io.WriteString(w, strings.Repeat("b", 20_000))
 		_ = w.Close()
-		_ = ws.WriteControl(websocket.PingMessage, []byte("p"), time.Now().Add(time.Second))
-		_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1013, "event backpressure"), time.Now().Add(time.Second))
+		_ = ws.WriteControl(websocket.PingMessage, []byte("p"), time.Now().Add(time.Minute))
+		_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1013, "event backpressure"), time.Now().Add(time.Minute))
 	})
 	for _, n := range append(sizes, 20_000) {
 		m, err := s.Next()

@@ -114,7 +114,7 @@ describe("restarts", () => {
 describe("slow clients", () => {
   let gateway, c;
   before(async () => {
-    gateway = await Gateway.start({ caddyfile: ["event_window 50", "max_stream_lag 200"] });
+    gateway = await Gateway.start({ caddyfile: ["event_window 50", "max_stream_lag 200", "write_timeout 5m"] });
     c = client(gateway);
   });
   after(async () => {

@@ -40,7 +40,7 @@ func FuzzFirstFrames(f *testing.F) {
 				_, _ = c.Write(p) // the gateway may have closed already
 			}
 			_ = c.(*net.TCPConn).CloseWrite()
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 			if _, err := io.Copy(io.Discard, c); err != nil {
 				if e, ok := err.(net.Error); ok && e.Timeout() {
 					t.Fatal("the socket does not end")
