@@ -12,6 +12,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
+	"github.com/smithersai/caddy-smithers/gateway/internal/processors"
 	"github.com/smithersai/caddy-smithers/gateway/internal/rpc"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/internal/worktree"
@@ -51,7 +52,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	s := e.settings
 	run := &running{g: g, logger: g.logger, metrics: g.metrics, refs: newRefs(), startedAt: time.Now(),
-		throttle: auth.NewThrottle(s.MaxAuthFailures)}
+		throttle: auth.NewThrottle(s.MaxAuthFailures), release: processors.Spare()}
 	run.ctx, run.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -231,5 +232,6 @@ func (r *running) shut(ctx context.Context) error {
 		r.log.Close()
 	}
 	r.labels.stop()
+	r.release()
 	return errors.Join(errs...)
 }

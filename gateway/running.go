@@ -33,6 +33,7 @@ type running struct {
 	logger    *zap.Logger
 	metrics   *metrics
 	startedAt time.Time
+	release   func() // of the spare processor
 
 	store     *store.Store
 	log       *eventlog.Log

@@ -20,7 +20,7 @@
 //
 // A machine works in turns. Go calls one JavaScript function with strings and numbers,
 // the engine runs until every promise waits, and what the workflow asked for meanwhile
-// is the turn. No value of the engine outlives a turn. Turns run on GOMAXPROCS worker
+// is the turn. No value of the engine outlives a turn. Turns run on processors.Number worker
 // goroutines; a turn that computes too long is interrupted, and when even that does
 // not help, abandoned together with its goroutine.
 //

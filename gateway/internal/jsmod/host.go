@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/processors"
 )
 
 // Defaults of HostOptions.
@@ -79,7 +80,7 @@ type Host struct {
 	closed  bool
 }
 
-// NewHost starts a host: GOMAXPROCS idle goroutines. The prelude is loaded meanwhile; the
+// NewHost starts a host: processors.Number idle goroutines. The prelude is loaded meanwhile; the
 // first VM waits for it.
 func NewHost(options HostOptions) (*Host, error) {
 	if options.MemoryLimit <= 0 {
@@ -121,7 +122,7 @@ func NewHost(options HostOptions) (*Host, error) {
 		h.client = newHTTPClient(allow)
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	places := runtime.GOMAXPROCS(0)
+	places := processors.Number()
 	h.turns = newTurns(places)
 	for range places {
 		h.startWorker()

@@ -1,10 +1,11 @@
 package jsmod
 
 import (
-	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/processors"
 )
 
 // poolIdle is how long VMs are kept ready after the last run started.
@@ -36,7 +37,7 @@ type pool struct {
 }
 
 func newPool(m *Module) *pool {
-	return &pool{module: m, size: 2 * runtime.GOMAXPROCS(0)}
+	return &pool{module: m, size: 2 * processors.Number()}
 }
 
 // take returns a ready VM, or nil when there is none; some are made soon then. alone says

@@ -14,7 +14,7 @@ import (
 )
 
 // A job is one slice of computing in a VM, done by a worker goroutine. There are
-// GOMAXPROCS of them, and one more for each slice that goes on late: a machine that
+// processors.Number of them, and one more for each slice that goes on late: a machine that
 // waits holds none.
 type job struct {
 	vm    *VM
