@@ -96,7 +96,7 @@ func (l *Log) evict(budget int64) {
 
 // maxWindows is how many windows are kept, as far as nobody reads them: most runs park
 // or end after a few events, and their windows are soon nobody's.
-const maxWindows = 8192
+const maxWindows = 4096
 
 // thin forgets the least recent windows without a cursor while there are too many
 // windows, looking at no more than steps of them. publishMu is held.
