@@ -41,7 +41,8 @@ func TestConnectionsLostByAPlainSite(t *testing.T) {
 				case err == nil:
 					answered++
 				case ctx.Err() != nil:
-				case errors.Is(err, io.EOF):
+				case errors.Is(err, syscall.EADDRNOTAVAIL): // this machine has no port left to dial from
+				case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 					lost["EOF"]++
 				case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 					lost["reset"]++
