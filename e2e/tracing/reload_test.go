@@ -33,8 +33,8 @@ func TestReloadTakesTracingAway(t *testing.T) {
 	}
 	require.NotEmpty(t, sent())
 	require.NoError(t, p.Load(s.Caddyfile("", "")))
-	rig.Wait(t, "the former config to be gone", func() bool { return sent() == "" })
-	require.Empty(t, sent())
+	// A connection that the former server had taken may come after one of the new server's.
+	rig.Wait(t, "the former config to be gone", func() bool { return sent() == "" && sent() == "" && sent() == "" })
 	traced, err := os.ReadFile(config)
 	require.NoError(t, err)
 	require.NoError(t, p.Load(string(traced)))
