@@ -50,7 +50,15 @@ func (w *workflows) keep(ctx context.Context, st *store.Store) error {
 	if w.bundle == nil {
 		return nil
 	}
-	if err := st.Update(ctx, func(tx *store.Tx) error { return tx.PutBundle(w.bundle) }); err != nil {
+	return st.Update(ctx, w.put)
+}
+
+// put is keep within a unit of work.
+func (w *workflows) put(tx *store.Tx) error {
+	if w.bundle == nil {
+		return nil
+	}
+	if err := tx.PutBundle(w.bundle); err != nil {
 		return fmt.Errorf("store the bundle of %s: %w", w.path, err)
 	}
 	return nil

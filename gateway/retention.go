@@ -179,17 +179,13 @@ func (r *running) removeRun(id string) error {
 // Only before the engine starts: later a launch on a module that is just being replaced
 // could lose its own.
 func (r *running) keepOnly(ctx context.Context, w *workflows) error {
-	err := r.store.Update(ctx, func(tx *store.Tx) error {
-		if w.bundle != nil {
-			if err := tx.PutBundle(w.bundle); err != nil {
-				return err
-			}
+	return r.store.Update(ctx, func(tx *store.Tx) error {
+		if err := w.put(tx); err != nil {
+			return err
 		}
-		_, err := tx.DropUnusedBundles(w.hash)
-		return err
+		if _, err := tx.DropUnusedBundles(w.hash); err != nil {
+			return fmt.Errorf("remove unused bundles: %w", err)
+		}
+		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("store the bundle of %s: %w", w.path, err)
-	}
-	return nil
 }

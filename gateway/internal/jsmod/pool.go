@@ -41,7 +41,7 @@ func newPool(m *Module) *pool {
 }
 
 // take returns a ready VM, or nil when there is none; some are made soon then. alone says
-// that this begins it: nobody else has asked in vain lately.
+// that this begins it: nobody else has asked in vain lately, and there is memory for them.
 func (p *pool) take() (vm *VM, alone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +50,7 @@ func (p *pool) take() (vm *VM, alone bool) {
 		p.ready = p.ready[:n-1]
 		p.lend(vm)
 	} else if !p.filling && !p.closed {
-		p.filling, alone = true, true
+		p.filling, alone = true, p.affords()
 		p.wg.Add(1)
 		p.later = time.AfterFunc(fillAfter, p.fill)
 	}
@@ -111,13 +111,18 @@ func (p *pool) give(vm *VM) bool {
 	return true
 }
 
+// affords reports whether there is memory for VMs that nobody has asked for yet.
+func (p *pool) affords() bool {
+	memory := &p.module.host.memory
+	return memory.used.Load()+4*minimumVM <= memory.total
+}
+
 func (p *pool) fill() {
 	defer p.wg.Done()
 	for {
 		p.mu.Lock()
 		room := !p.closed && len(p.ready) < p.size
-		memory := &p.module.host.memory
-		if !room || memory.used.Load()+4*minimumVM > memory.total {
+		if !room || !p.affords() {
 			p.filling = false
 			p.mu.Unlock()
 			return

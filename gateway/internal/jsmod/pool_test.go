@@ -68,6 +68,18 @@ func TestLoneRunMakesNoCopy(t *testing.T) {
 	})
 }
 
+// Where memory is too scarce for VMs that nobody has asked for, those of runs are all there is.
+func TestVMsComeBackWhereNoneAreMadeAhead(t *testing.T) {
+	m := load(t, testHost(t, HostOptions{MemoryTotal: 4*minimumVM - 1}), "w.mjs", body(`return 1;`))
+	vm, err := m.vm(t.Context())
+	require.NoError(t, err)
+	require.True(t, m.pool.give(vm))
+	again, err := m.vm(t.Context())
+	require.NoError(t, err)
+	require.Same(t, vm, again)
+	again.close()
+}
+
 // VMs that one module keeps ready do not keep runs of another waiting for memory.
 func TestReadyVMsMakeRoom(t *testing.T) {
 	h := testHost(t, HostOptions{MemoryTotal: 24 << 20})

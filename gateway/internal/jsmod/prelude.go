@@ -99,7 +99,8 @@ func chunkNames() ([]string, error) {
 	return files, err
 }
 
-// compileChunks compiles the chunks before a run needs them.
+// compileChunks compiles the chunks before a run needs them, where they are not compiled
+// already.
 func (h *Host) compileChunks() {
 	for _, c := range h.prelude.chunks {
 		if h.ctx.Err() != nil {

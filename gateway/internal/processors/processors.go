@@ -15,15 +15,18 @@ var spare struct {
 
 // Spare raises GOMAXPROCS by one until release was called as often as Spare. A commit waits
 // for the disk in a system call, and the Go scheduler leaves a goroutine there its processor
-// until its monitor looks, 20 µs to 10 ms later (sysmon in runtime/proc.go): with few of them, whoever
-// could run meanwhile waits, too. It does nothing where the environment sets GOMAXPROCS. Safe for concurrent
-// use.
+// until its monitor looks, 20 µs to 10 ms later (sysmon in runtime/proc.go): with few of
+// them, whoever could run meanwhile waits, too.
+//
+// It does nothing where the environment sets GOMAXPROCS, nor where it is not the number
+// of processors, as in a container with a quota: one thread more would use that up earlier.
+// Safe for concurrent use.
 func Spare() (release func()) {
-	if os.Getenv("GOMAXPROCS") != "" {
-		return func() {}
-	}
 	spare.mu.Lock()
 	defer spare.mu.Unlock()
+	if spare.users == 0 && (os.Getenv("GOMAXPROCS") != "" || runtime.GOMAXPROCS(0) != runtime.NumCPU()) {
+		return func() {}
+	}
 	if spare.users++; spare.users == 1 {
 		spare.set = runtime.GOMAXPROCS(0) + 1
 		runtime.GOMAXPROCS(spare.set)
@@ -38,7 +41,7 @@ func giveBack() {
 		return
 	}
 	if runtime.GOMAXPROCS(0) == spare.set { // else somebody has set it since
-		runtime.GOMAXPROCS(spare.set - 1)
+		runtime.SetDefaultGOMAXPROCS() // what it was, and follows the host's again
 	}
 	spare.set = 0
 }

@@ -54,7 +54,7 @@ func (r *replays) close() error {
 }
 
 // A long history is read once, so its pages are not kept: taking memory for each of them
-// would be a good part of the reading.
+// would be a good part of the reading. The cache is in pages, which the database's own are.
 const replayPragmas = "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 32; PRAGMA query_only = ON;"
 
 // The seq index finds where to begin; from there the table itself is read in

@@ -13,16 +13,16 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
-// answerGrace is how long the answer to a launch is waited for after its caller has left.
-const answerGrace = 5 * time.Second
+// answerGrace is how long the answer to a launch is waited for after its caller has left. A
+// gateway that closes waits for its calls, so it is less than the time these get then.
+const answerGrace = time.Second
 
-// LaunchBy forwards a call that launches a run and names it in its answer: runs.rerun
-// or cronRun. method is the call's own name, as is how the
-// client has written it. Before this returns without an error, the run is stored with
-// what launches it again: Smithers answers before it has written anything, and may end in
-// between. A caller who leaves does not end the exchange: only the answer tells which run is
-// to be stored. It is waited for until the deadline of ctx, and no longer than answerGrace
-// after ctx has ended. runID is "" when the answer names none; with an error it is that of a run that
+// LaunchBy forwards a call that launches a run and names it in its answer: runs.rerun or
+// cronRun. method is the call's own name, as is how the client has written it. Before this
+// returns without an error, the run is stored with what launches it again: Smithers answers
+// before it has written anything, and may end in between. A caller who leaves does not end the
+// exchange: only the answer tells which run is to be stored. It is waited for until the
+// deadline of ctx, and no longer than answerGrace after ctx has ended. runID is "" when the answer names none; with an error it is that of a run that
 // was launched and could not be stored.
 func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as string, params json.RawMessage) (payload json.RawMessage, runID string, err error) {
 	p, leave, err := f.enter()

@@ -188,7 +188,14 @@ func TestProbesBackOff(t *testing.T) {
 		defer m.Stop()
 		m.Refuse(errors.New("refused"))
 		watched := make(chan struct{})
-		r := newRemote(Target{}, address{base: "http://memory"}, func(ctx context.Context) (net.Conn, error) { <-watched; return m.Dial(ctx) })
+		r := newRemote(Target{}, address{base: "http://memory"}, func(ctx context.Context) (net.Conn, error) {
+			select {
+			case <-watched:
+				return m.Dial(ctx)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
 		defer r.Close()
 		updates, stop := r.Watch()
 		defer stop()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 // Sizes of coalesced writing.
 const (
 	flushBytes = 48 << 10  // frames are sent once this much is waiting
-	pieceBytes = 32 << 10  // of a write over TLS: each piece that goes through earns a new deadline
-	keepBytes  = 128 << 10 // larger buffers are left to the garbage collector; of a write over plain TCP
+	pieceBytes = 32 << 10  // of a write: each piece that goes through earns a new deadline
+	keepBytes  = 128 << 10 // larger buffers are left to the garbage collector
+	tcpPiece   = keepBytes // of a write that can be resumed: usually all, in one system call
 )
 
 var errSlowReader = errors.New("wsconn: the peer accepted no byte in time")
@@ -121,8 +123,8 @@ func (c *coalescer) send(p []byte) error {
 	// in time are enough.
 	_, resumable := c.Conn.(*net.TCPConn)
 	piece := pieceBytes
-	if resumable {
-		piece = keepBytes // usually all: one system call
+	if resumable = resumable && runtime.GOOS != "windows"; resumable { // there, how much was sent is not told
+		piece = tcpPiece
 	}
 	for len(p) > 0 {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout())); err != nil {
