@@ -45,7 +45,11 @@ func TestOperationsDocument(t *testing.T) {
 		"until smithers-gateway call listRuns >/dev/null 2>&1; do sleep 0.1; done\n" +
 		`smithers-gateway call launchRun '{"workflow":"timed","runId":"kept","input":{"url":"http://127.0.0.1:1"}}'` + "\n"
 	for blocks.Left() > 0 {
-		script += "echo '--- next'\n" + blocks.Next().Text
+		block := blocks.Next().Text
+		script += "echo '--- next'\n" + block
+		if strings.Contains(block, "token revoke") { // which the gateway sees within a second
+			script += "until smithers-gateway audit --action token.revoked | grep -q token.revoked; do sleep 0.1; done\n"
+		}
 	}
 	script += "smithers-gateway runs list\n"
 	bin := t.TempDir()
