@@ -22,8 +22,9 @@ const answerGrace = time.Second
 // returns without an error, the run is stored with what launches it again: Smithers answers
 // before it has written anything, and may end in between. A caller who leaves does not end the
 // exchange: only the answer tells which run is to be stored. It is waited for until the
-// deadline of ctx, and no longer than answerGrace after ctx has ended. runID is "" when the answer names none; with an error it is that of a run that
-// was launched and could not be stored.
+// deadline of ctx, and no longer than answerGrace after ctx has ended. runID is "" when the
+// answer names none; with an error it is that of a run that was launched and could not be
+// stored.
 func (f *Federation) LaunchBy(ctx context.Context, by source.Caller, method, as string, params json.RawMessage) (payload json.RawMessage, runID string, err error) {
 	p, leave, err := f.enter()
 	if err != nil {
