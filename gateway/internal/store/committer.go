@@ -125,7 +125,7 @@ func (s *Store) transact(tx *Tx, units []*unit) error {
 	if _, err := s.writer.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	tx.begin(len(units) == 1)
+	tx.begin()
 	for _, u := range units {
 		u.err = tx.run(u)
 		if lost := tx.c.broken; lost != nil {

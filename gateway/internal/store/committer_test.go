@@ -101,6 +101,40 @@ func TestLoneFailingUnitLeavesNothing(t *testing.T) {
 	})
 }
 
+// The first unit that writes has no savepoint: its failure begins the transaction anew.
+func TestFirstWritingUnitFails(t *testing.T) {
+	s := open(t)
+	withRun(t, s, "r")
+	release := hold(s)
+	results := make(chan error, 5)
+	submit := func(n int, failure error) {
+		s.Submit(func(tx *Tx) error {
+			if err := tx.Append("r", pushed(n)); err != nil {
+				return err
+			}
+			return failure
+		}, func(err error) { results <- err })
+	}
+	s.Submit(func(tx *Tx) error { _, err := tx.Run("r"); return err }, func(err error) { results <- err })
+	submit(1, errBoom)
+	submit(2, nil)
+	submit(3, errBoom)
+	submit(4, nil)
+	release()
+	for _, want := range []error{nil, errBoom, nil, errBoom, nil} {
+		require.ErrorIs(t, <-results, want)
+	}
+	view(t, s, func(v *View) {
+		events, err := v.EventsLog("r", -1, 10)
+		require.NoError(t, err)
+		require.Len(t, events, 2)
+		for i, ev := range events {
+			require.EqualValues(t, i, ev.LogSeq)
+			require.JSONEq(t, string(pushed(2*(i+1)).Payload), string(ev.Payload))
+		}
+	})
+}
+
 func TestPublishesBeforeDone(t *testing.T) {
 	s := open(t)
 	var order []string

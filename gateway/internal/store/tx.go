@@ -14,7 +14,8 @@ type Tx struct {
 	View
 	events  []*Event // pushed ones of the transaction, in order
 	logged  []*Event // all of them
-	lone    bool     // the only unit: the transaction is its savepoint
+	first   bool     // no unit has written before this one: the transaction is its savepoint
+	wrote   bool     // this unit has, without a savepoint
 	saved   bool     // a savepoint is open
 	touched Collections
 }
@@ -23,14 +24,15 @@ func newTx(s *Store) *Tx {
 	return &Tx{View: View{c: s.writer, s: s}}
 }
 
-func (tx *Tx) begin(lone bool) {
+func (tx *Tx) begin() {
 	tx.events = nil // the last ones belong to OnCommit
 	clear(tx.logged)
 	tx.logged, tx.touched = tx.logged[:0], 0
-	tx.lone, tx.saved, tx.c.broken = lone, false, nil
+	tx.first, tx.wrote, tx.saved, tx.c.broken = true, false, false, nil
 }
 
-// run executes one unit under its own savepoint.
+// run executes one unit under its own savepoint, which the first one that writes does
+// without: pages are copied aside for a savepoint.
 func (tx *Tx) run(u *unit) error {
 	if u.ctx != nil && u.ctx.Err() != nil {
 		return u.ctx.Err()
@@ -54,6 +56,8 @@ func (tx *Tx) run(u *unit) error {
 		if _, err := tx.c.exec("RELEASE unit"); err != nil {
 			tx.c.broken = err
 		}
+	case tx.wrote:
+		tx.first, tx.wrote = false, false
 	}
 	return err
 }
@@ -79,7 +83,8 @@ func (tx *Tx) undo() {
 		if err == nil {
 			_, err = tx.c.exec("RELEASE unit")
 		}
-	case tx.lone:
+	case tx.wrote:
+		tx.wrote = false
 		_, err = tx.c.exec("ROLLBACK")
 		if err == nil {
 			_, err = tx.c.exec("BEGIN IMMEDIATE")
@@ -111,7 +116,11 @@ func (tx *Tx) prepareWrite() error {
 	if tx.c.broken != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, tx.c.broken)
 	}
-	if tx.lone || tx.saved {
+	if tx.first {
+		tx.wrote = true
+		return nil
+	}
+	if tx.saved {
 		return nil
 	}
 	if _, err := tx.c.exec("SAVEPOINT unit"); err != nil {
