@@ -75,8 +75,28 @@ func (v *View) LastActions(actions []string) (map[string]string, error) {
 	return last, err
 }
 
-// DeleteAudit removes at most limit entries from before a time and returns how many.
+const sqlOldestAudits = "SELECT id, at FROM gateway_audit ORDER BY id"
+
+// DeleteAudit removes at most limit entries from before a time, the oldest first, and
+// returns how many. It goes through the entries in the order in which they were made, up to
+// the first that is to stay: no index of their times is kept for this alone. An entry from
+// the future, of a clock that was wrong, is passed over.
 func (tx *Tx) DeleteAudit(beforeMs int64, limit int) (int64, error) {
-	return tx.write(`DELETE FROM gateway_audit WHERE id IN
-		(SELECT id FROM gateway_audit WHERE at < ? ORDER BY at LIMIT ?)`, beforeMs, limit)
+	now := tx.s.now().UnixMilli()
+	var last int64
+	found := 0
+	err := tx.c.each(sqlOldestAudits, nil, func(r row) error {
+		switch at := r.num(1); {
+		case found == limit, at >= beforeMs && at <= now:
+			return errStop
+		case at < beforeMs:
+			last = r.num(0)
+			found++
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		return 0, err
+	}
+	return tx.write("DELETE FROM gateway_audit WHERE id <= ? AND at < ?", last, beforeMs)
 }

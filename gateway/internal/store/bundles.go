@@ -23,9 +23,14 @@ func (v *View) Bundle(hash string) (*Bundle, error) {
 		})
 }
 
+// sqlDropBundles looks for waiting runs in gateway_runs_version, whose condition this
+// repeats, and for working ones, which are few, by their status.
+const sqlDropBundles = `DELETE FROM gateway_bundles WHERE hash <> ?
+	AND hash NOT IN (SELECT version FROM gateway_runs WHERE status = 'running')
+	AND NOT EXISTS (SELECT 1 FROM gateway_runs r WHERE r.version = gateway_bundles.hash AND r.version <> ''
+		AND r.status <> 'running' AND r.status <> 'finished' AND r.status <> 'failed' AND r.status <> 'cancelled'
+		AND r.status <> 'continued')`
+
 // DropUnusedBundles deletes the bundles that no run names which has not ended,
 // except the one to keep ("": none). It returns how many.
-func (tx *Tx) DropUnusedBundles(keep string) (int64, error) {
-	return tx.write(`DELETE FROM gateway_bundles WHERE hash <> ? AND NOT EXISTS (
-		SELECT 1 FROM gateway_runs r WHERE r.version = gateway_bundles.hash AND r.version <> '' AND r.`+openRun+`)`, keep)
-}
+func (tx *Tx) DropUnusedBundles(keep string) (int64, error) { return tx.write(sqlDropBundles, keep) }

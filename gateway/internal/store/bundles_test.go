@@ -12,10 +12,12 @@ func TestBundles(t *testing.T) {
 	update(t, s, func(tx *Tx) error {
 		r := aRun("r")
 		r.Version = "used"
+		asleep := aRun("asleep")
+		asleep.Version, asleep.Status = "needed", "waiting-timer"
 		ended := aRun("ended")
 		ended.Version, ended.Status = "old", "finished"
 		for _, err := range []error{
-			tx.InsertRun(r), tx.InsertRun(ended), tx.PutBundle(b), tx.PutBundle(&Bundle{Hash: "used", Source: []byte("other")}),
+			tx.InsertRun(r), tx.InsertRun(asleep), tx.InsertRun(ended), tx.PutBundle(&Bundle{Hash: "needed"}), tx.PutBundle(b), tx.PutBundle(&Bundle{Hash: "used", Source: []byte("other")}),
 			tx.PutBundle(&Bundle{Hash: "old"}), tx.PutBundle(&Bundle{Hash: "current"}),
 		} {
 			if err != nil {
@@ -33,8 +35,10 @@ func TestBundles(t *testing.T) {
 		got, err := v.Bundle("used")
 		require.NoError(t, err)
 		same(t, b, got)
-		_, err = v.Bundle("current")
-		require.NoError(t, err)
+		for _, hash := range []string{"current", "needed"} {
+			_, err = v.Bundle(hash)
+			require.NoError(t, err)
+		}
 		_, err = v.Bundle("old")
 		require.ErrorIs(t, err, ErrNotFound)
 	})

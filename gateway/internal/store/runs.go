@@ -218,13 +218,17 @@ func (v *View) CountRuns() (map[string]int, error) {
 	return counts, err
 }
 
-// EndedBefore returns the ids of this gateway's runs that ended before a time, oldest
-// first, for retention. Those of an upstream are in EndedUpstreamBefore: while it lists
+// sqlEnded goes through the runs of each status from the one launched first on: what ended
+// before a time was launched before it, and hardly anything else was.
+const sqlEnded = `SELECT run_id FROM gateway_runs WHERE status IN ('finished','failed','cancelled','continued')
+	AND created_at < ? AND finished_at < ? AND upstream = 0 ORDER BY status DESC, created_at, rid LIMIT ?`
+
+// EndedBefore returns the ids of runs of this gateway that were launched and ended before a
+// time, of each status the oldest first, for retention. Those of an upstream are in EndedUpstreamBefore: while it lists
 // them they must stay, as a run that came back would have numbers that mean two things.
 func (v *View) EndedBefore(ms int64, limit int) ([]string, error) {
 	var ids []string
-	err := v.c.each(`SELECT run_id FROM gateway_runs WHERE finished_at < ? AND upstream = 0 AND NOT `+openRun+`
-		ORDER BY finished_at LIMIT ?`, []any{ms, limit}, func(r row) error {
+	err := v.c.each(sqlEnded, []any{ms, ms, limit}, func(r row) error {
 		ids = append(ids, r.str(0))
 		return nil
 	})

@@ -71,7 +71,7 @@ func TestRunLists(t *testing.T) {
 			r.System = i == 9
 			r.Status = []string{"running", "finished", "waiting-timer"}[i%3]
 			if r.Status == "finished" {
-				r.FinishedAtMs = int64(i)
+				r.FinishedAtMs = int64(200 + i)
 			}
 			if i == 4 {
 				r.WorkflowKey, r.ParentRunID = "other", "r0"
@@ -111,7 +111,10 @@ func TestRunLists(t *testing.T) {
 		counts, err := v.CountRuns()
 		require.NoError(t, err)
 		same(t, map[string]int{"running": 3, "finished": 3, "waiting-timer": 3}, counts)
-		ended, err := v.EndedBefore(7, 10)
+		ended, err := v.EndedBefore(207, 10)
+		require.NoError(t, err)
+		same(t, []string{"r1", "r4"}, ended)
+		ended, err = v.EndedBefore(300, 2)
 		require.NoError(t, err)
 		same(t, []string{"r1", "r4"}, ended)
 	})

@@ -29,7 +29,7 @@ func TestUpstreamRunsAreNotTheEngines(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, running, 1)
 		require.Equal(t, "own", running[0].RunID)
-		ended, err := v.EndedBefore(1000, 10)
+		ended, err := v.EndedBefore(2000, 10)
 		require.NoError(t, err)
 		require.Empty(t, ended)
 		ended, err = v.EndedUpstreamBefore(1000, "", 10)
