@@ -8,9 +8,6 @@ import (
 	lib "modernc.org/libquickjs"
 )
 
-// maxJobs bounds one RunJobs.
-const maxJobs = 1 << 20
-
 // guard notices a panic that goes through the engine. The VM cannot be used again.
 func (vm *VM) guard(done *bool) {
 	if !*done {
@@ -152,38 +149,6 @@ func valueAt(p uintptr, i int) *lib.TJSValue {
 
 // Free gives a value up.
 func (vm *VM) Free(v Value) { lib.XFreeValue(vm.thread.tls, vm.context, v.v) }
-
-// RunJobs runs queued promise callbacks until there are no more and returns their
-// number. The first exception of one is the error; the others still run. An interrupt
-// leaves the rest waiting.
-func (vm *VM) RunJobs() (n int, err error) {
-	var done bool
-	defer vm.guard(&done)
-	for ; n < vm.maxJobs; n++ {
-		r := lib.XJS_ExecutePendingJob(vm.thread.tls, vm.runtime, 0)
-		if r == 0 {
-			done = true
-			return n, err
-		}
-		if r < 0 {
-			if e := vm.thrown(); err == nil {
-				err = e
-			}
-		}
-		if vm.panicked != nil || vm.interrupted.Load() {
-			if err == nil {
-				err = &Error{Text: "InternalError: interrupted", Name: "InternalError", Message: "interrupted"}
-			}
-			done = true
-			return n + 1, err
-		}
-	}
-	if err == nil {
-		err = ErrEndless
-	}
-	done = true
-	return n, err
-}
 
 // HostFunction makes the JavaScript function that calls the VM's Host.
 func (vm *VM) HostFunction() (Value, error) {

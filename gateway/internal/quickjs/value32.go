@@ -35,3 +35,6 @@ func tagOf(v lib.TJSValue) int32 {
 func intOf(v lib.TJSValue) int32 { return int32(uint32(v)) }
 
 func floatOf(v lib.TJSValue) float64 { return math.Float64frombits(uint64(v) + floatShift) }
+
+// objectOf is the address of an object.
+func objectOf(v lib.TJSValue) uintptr { return uintptr(uint32(v)) }

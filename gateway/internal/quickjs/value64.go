@@ -24,3 +24,6 @@ func tagOf(v lib.TJSValue) int32 { return int32(v.Ftag) }
 func intOf(v lib.TJSValue) int32 { return int32(*(*uint64)(unsafe.Pointer(&v.Fu))) }
 
 func floatOf(v lib.TJSValue) float64 { return math.Float64frombits(*(*uint64)(unsafe.Pointer(&v.Fu))) }
+
+// objectOf is the address of an object.
+func objectOf(v lib.TJSValue) uintptr { return uintptr(*(*uint64)(unsafe.Pointer(&v.Fu))) }

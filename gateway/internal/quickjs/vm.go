@@ -37,6 +37,7 @@ type VM struct {
 	host        Host
 	args        []any // for the arguments of the next host call
 	panicked    any   // what a host function panicked with, on its way around the engine
+	unheard     rejections
 	interrupted atomic.Bool
 	unsound     bool // a panic went through the engine
 	maxJobs     int  // of one RunJobs
@@ -72,6 +73,8 @@ func (vm *VM) Use(t *Thread) error {
 	handler := interruptHandler
 	lib.XJS_SetInterruptHandler(t.tls, vm.runtime, funcPointer(&handler), vm.address())
 	lib.XJS_SetContextOpaque(t.tls, vm.context, vm.address())
+	tracker := trackRejection
+	lib.XJS_SetHostPromiseRejectionTracker(t.tls, vm.runtime, funcPointer(&tracker), vm.address())
 	return nil
 }
 
@@ -86,6 +89,7 @@ func (vm *VM) rt() *lib.TJSRuntime { return *(**lib.TJSRuntime)(unsafe.Pointer(&
 // Close returns the VM's memory. No call may be under way.
 func (vm *VM) Close() {
 	vm.memory.destroy()
+	vm.unheard = rejections{}
 	vm.runtime, vm.context, vm.thread = 0, 0, nil
 }
 
@@ -145,7 +149,8 @@ func (vm *VM) Resettable() bool {
 }
 
 // Reset makes the VM what it was when Snapshot was called. Only the engine's own random
-// numbers (Math.random) start anew. Jobs that wait are forgotten. It needs no thread.
+// numbers (Math.random) start anew. Jobs that wait and rejections that nobody has asked for
+// are forgotten. It needs no thread.
 func (vm *VM) Reset() error {
 	if !vm.Resettable() {
 		return ErrBusy
@@ -154,6 +159,7 @@ func (vm *VM) Reset() error {
 	p := vm.context
 	(*(**lib.TJSContext)(unsafe.Pointer(&p))).Frandom_state = lib.Tuint64_t(rand.Uint64() | 1)
 	clear(vm.args)
+	vm.unheard.clear()
 	runtime.KeepAlive(vm)
 	return nil
 }
