@@ -10,9 +10,6 @@ import (
 // the others.
 func (vm *VM) pureOp(op string, args []any) (result any, known bool, err error) {
 	switch op {
-	case "rejected":
-		vm.strays = true
-		return nil, true, nil
 	case "env":
 		return vm.host.env, true, nil
 	case "moduleSeed":

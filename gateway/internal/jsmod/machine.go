@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
+	"github.com/smithersai/caddy-smithers/gateway/internal/quickjs"
 )
 
 // scriptProgram makes machines of one workflow of a module.
@@ -70,20 +71,22 @@ var _ program.Machine = (*machine)(nil)
 
 func (m *machine) Start(in program.Input) (program.Turn, error) {
 	m.vm.key = m.key + "\x00" + in.Auth.TriggeredBy
-	info, err := json.Marshal(startInfo{RunID: in.RunID, ParentRunID: in.ParentRunID, Workflow: in.Workflow, Input: in.Input, Auth: in.Auth})
-	if err != nil {
-		return program.Turn{}, &program.Failure{Name: "Error", Message: "the run's input is not valid JSON: " + err.Error()}
+	input := "null"
+	if in.Input != nil {
+		if !json.Valid(in.Input) {
+			return program.Turn{}, &program.Failure{Name: "Error", Message: "the run's input is not valid JSON"}
+		}
+		input = string(in.Input)
 	}
-	return m.run("start", m.key, string(info), in.StartedAtMs, int(int32(in.Seed>>32)), int(int32(in.Seed)))
-}
-
-// startInfo is what the prelude makes ctx of.
-type startInfo struct {
-	RunID       string          `json:"runId"`
-	ParentRunID string          `json:"parentRunId,omitempty"`
-	Workflow    string          `json:"workflow"`
-	Input       json.RawMessage `json:"input"`
-	Auth        program.Auth    `json:"auth"`
+	auth, err := json.Marshal(in.Auth)
+	if err != nil { // texts only: cannot fail
+		return program.Turn{}, &program.Failure{Name: "Error", Message: "the run's user cannot be told: " + err.Error()}
+	}
+	var parent any = quickjs.Undefined{}
+	if in.ParentRunID != "" {
+		parent = in.ParentRunID
+	}
+	return m.run("start", m.key, in.StartedAtMs, int(int32(in.Seed>>32)), int(int32(in.Seed)), in.RunID, parent, in.Workflow, input, string(auth))
 }
 
 func (m *machine) Settle(s program.Settlement) (program.Turn, error) {

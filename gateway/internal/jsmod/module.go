@@ -97,7 +97,7 @@ func (h *Host) Load(ctx context.Context, b Bundle) (*Module, error) {
 		return nil, err
 	}
 	m := &Module{Bundle: b, host: h, positions: newPositions(b.SourceMap), seed: hashSeed(b.Hash)}
-	code, err := h.compile(string(b.Source))
+	code, err := h.compile(ownAsync(string(b.Source)))
 	if err != nil {
 		return nil, m.loadError(h.failure(err, m.positions))
 	}

@@ -55,7 +55,7 @@ func compilePrelude() (*prelude, error) {
 	}
 	slices.Sort(core)
 	var source strings.Builder
-	source.WriteString("(function (host) {\n'use strict';\n")
+	source.WriteString("(function (host, job) {\n'use strict';\n")
 	for _, name := range core {
 		b, err := preludeFiles.ReadFile(name)
 		if err != nil {

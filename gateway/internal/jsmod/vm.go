@@ -40,7 +40,6 @@ type VM struct {
 	counted int64    // bytes this VM stands with in the budget
 	expired atomic.Bool
 	waits   waits
-	strays  bool       // promises have been rejected that nobody may handle
 	slice   sync.Mutex // held while the engine runs; an abandoned VM keeps it
 	broken  error
 	freed   atomic.Bool
@@ -89,9 +88,14 @@ func (vm *VM) loadPrelude() error {
 	if err != nil {
 		return err
 	}
-	vm.entry, err = vm.js.CallValue(make, host)
+	job, err := vm.js.JobFunction()
+	if err != nil {
+		return err
+	}
+	vm.entry, err = vm.js.CallValue(make, host, job)
 	vm.js.Free(make)
 	vm.js.Free(host)
+	vm.js.Free(job)
 	return err
 }
 
@@ -146,15 +150,19 @@ func (vm *VM) turn(args ...any) (result int, err error) {
 
 // drain runs the queued promise callbacks, then reports unhandled rejections.
 func (vm *VM) drain() error {
-	n, err := vm.js.RunJobs()
+	_, err := vm.js.RunJobs()
 	if errors.Is(err, quickjs.ErrEndless) {
 		return errEndless
 	}
-	if err != nil || n == 0 || !vm.strays {
+	if err != nil {
 		return err
 	}
-	vm.strays = false
-	_, err = vm.js.Call(vm.entry, "rejections")
+	for _, reason := range vm.js.Unheard() {
+		if err == nil {
+			_, err = vm.js.Call(vm.entry, "unhandled", reason)
+		}
+		vm.js.Free(reason)
+	}
 	return err
 }
 
@@ -226,7 +234,7 @@ func (vm *VM) resettable() bool {
 func (vm *VM) reset() error {
 	vm.slice.Lock()
 	defer vm.slice.Unlock()
-	vm.handler, vm.strays = nil, false
+	vm.handler = nil
 	vm.waits = waits{}
 	err := vm.js.Reset()
 	vm.count()

@@ -9,7 +9,6 @@ const NativeDate = Date;
 const NativeError = Error;
 const NativeTypeError = TypeError;
 const NativeMap = Map;
-const NativeWeakSet = WeakSet;
 const nativeThen = uncurry(Promise.prototype.then);
 const nativeResolve = Promise.resolve.bind(Promise);
 const nativeDateNow = Date.now;
@@ -30,15 +29,6 @@ const freeze = Object.freeze;
 const construct = Reflect.construct;
 const apply = Reflect.apply;
 const toText = String;
-const mapGet = uncurry(Map.prototype.get);
-const mapSet = uncurry(Map.prototype.set);
-const mapHas = uncurry(Map.prototype.has);
-const mapDelete = uncurry(Map.prototype.delete);
-const mapClear = uncurry(Map.prototype.clear);
-const mapForEach = uncurry(Map.prototype.forEach);
-const mapSize = uncurry(Object.getOwnPropertyDescriptor(Map.prototype, 'size').get);
-const weakSetAdd = uncurry(WeakSet.prototype.add);
-const weakSetHas = uncurry(WeakSet.prototype.has);
 const join = uncurry(Array.prototype.join);
 const includes = uncurry(Array.prototype.includes);
 const hasOwn = Object.hasOwn;
@@ -65,6 +55,14 @@ function put(object, name, value) {
 // (a toJSON, a default option, a getter for "get") is not seen through it.
 function plain(object) {
   return setPrototypeOf(object, null);
+}
+
+// ownMap makes a Map that user code never sees, with methods that it cannot replace: calling
+// them costs less than calling an uncurried one.
+const mapMethods = plain({ get: Map.prototype.get, set: Map.prototype.set, has: Map.prototype.has, delete: Map.prototype.delete });
+
+function ownMap() {
+  return setPrototypeOf(new NativeMap(), mapMethods);
 }
 
 function hide(object, name, value) {

@@ -25,13 +25,19 @@ function performanceNow() {
   return inTask() ? nativeDateNow() - originMs : journalMs - startMs;
 }
 
-// sfc32, a small generator of good quality; state is four 32-bit words.
+// sfc32, a small generator of good quality; state is four 32-bit words. It is stirred when
+// the first number is drawn: few runs draw one.
+let stirred = true;
 let s0 = 0;
 let s1 = 0;
 let s2 = 0;
 let s3 = 1;
 
 function next32() {
+  if (!stirred) {
+    stirred = true;
+    for (let i = 0; i < 12; i++) next32();
+  }
   const t = (((s0 + s1) | 0) + s3) | 0;
   s3 = (s3 + 1) | 0;
   s0 = s1 ^ (s1 >>> 9);
@@ -46,7 +52,7 @@ function seedRandom(high, low) {
   s1 = low | 0;
   s2 = imul(high ^ 0x9e3779b9, 0x85ebca6b) | 0;
   s3 = 1;
-  for (let i = 0; i < 12; i++) next32();
+  stirred = false;
 }
 
 // realDice tells whether random numbers are not the journal's. Workflow code that a

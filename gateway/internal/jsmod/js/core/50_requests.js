@@ -2,26 +2,26 @@
 // answers.
 let lastRef = 0;
 let runId = '';
-const pending = new NativeMap(); // ref -> waiter
-const bodies = new NativeMap(); // ref -> task body
-const usedKeys = new NativeMap(); // "node::iteration" -> true
-const loopEntries = new NativeMap(); // loop id -> how often its body was entered
+const pending = ownMap(); // ref -> deferred with its task's body
+const usedIds = ownMap(); // node ids of iteration 0
+const usedKeys = ownMap(); // "node::iteration" of the others
+const loopEntries = ownMap(); // loop id -> how often its body was entered
 let lastBlock = 0;
 let ended = ''; // why no further node may be asked for
 
-function rootZone() {
-  return plain({ attempt: null, parent: null, block: null, iteration: 0, blocks: '' });
-}
+// Zones and other records of the prelude have all their members from the start, and so need
+// no plain().
+const rootZone = { attempt: null, parent: null, block: null, iteration: 0, blocks: '' };
 
 function childZone(parent, block, iteration) {
   const json = stringify(block);
-  return plain({
+  return {
     attempt: null,
     parent,
-    block: plain({ id: block.id, cancelled: false }),
+    block: { id: block.id, cancelled: false },
     iteration,
     blocks: parent.blocks === '' ? json : `${parent.blocks},${json}`,
-  });
+  };
 }
 
 function cancelledBlock(z) {
@@ -51,35 +51,45 @@ function cancelledError(message) {
   return error;
 }
 
-// request registers a node and returns the promise of its answer.
-function request(call, kind, nodeId, label, optionsObject, body, mapError) {
-  const z = zone;
-  if (cancelledBlock(z)) throw cancelledError(`${call}: the block around it was cancelled`);
-  const key = `${nodeId}::${z.iteration}`;
-  if (kind !== 'effect') {
-    if (mapHas(usedKeys, key)) {
-      throw coded(
-        'DUPLICATE_NODE',
-        `${call}: node id ${stringify(nodeId)} is already used in iteration ${z.iteration} of this run; give every node of one iteration an id of its own`,
-      );
-    }
-    mapSet(usedKeys, key, true);
+// callOf is how messages name a call that says what it is about.
+function callOf(name, subject) {
+  return `${name}(${typeof subject === 'string' ? stringify(subject) : ''})`;
+}
+
+// useKey refuses a node that is in this iteration already.
+function useKey(name, subject, nodeId, iteration) {
+  const keys = iteration === 0 ? usedIds : usedKeys;
+  const key = iteration === 0 ? nodeId : `${nodeId}::${iteration}`;
+  if (keys.has(key)) {
+    throw coded(
+      'DUPLICATE_NODE',
+      `${callOf(name, subject)}: node id ${stringify(nodeId)} is already used in iteration ${iteration} of this run; give every node of one iteration an id of its own`,
+    );
   }
+  keys.set(key, true);
+}
+
+// request registers a node and returns the promise of its answer. The call has a name and a
+// subject, as for callOf; without options there are none.
+function request(name, subject, kind, nodeId, label, optionsObject, body, mapError) {
+  const z = zone;
+  if (z.parent !== null && cancelledBlock(z)) {
+    throw cancelledError(`${kind === 'effect' ? name : callOf(name, subject)}: the block around it was cancelled`);
+  }
+  if (kind !== 'effect') useKey(name, subject, nodeId, z.iteration);
   lastRef += 1;
-  const ref = lastRef;
   const d = deferred();
+  d.body = body;
   d.mapError = mapError;
-  mapSet(pending, ref, d);
-  if (body !== undefined) mapSet(bodies, ref, body);
-  host('request', ref, kind, nodeId, z.iteration, label, z.blocks, stringify(optionsObject));
+  pending.set(lastRef, d);
+  host('request', lastRef, kind, nodeId, z.iteration, label, z.blocks, optionsObject === undefined ? '{}' : stringify(optionsObject));
   return d.promise;
 }
 
 function settle(ref, ok, json) {
-  const d = mapGet(pending, ref);
+  const d = pending.get(ref);
   if (d === undefined) return false;
-  mapDelete(pending, ref);
-  mapDelete(bodies, ref);
+  pending.delete(ref);
   if (ok) d.resolve(json === undefined ? undefined : parse(json));
   else if (d.mapError !== undefined) d.mapError(d, parseFailure(json));
   else d.reject(parseFailure(json));

@@ -40,14 +40,14 @@ function approvalRequest(call, value) {
 function approvalChoices(call, list) {
   if (!isArray(list)) throw bad(call, `option options must be an array, got ${kindOf(list)}`);
   const out = [];
-  const seen = new NativeMap();
+  const seen = ownMap();
   for (let i = 0; i < list.length; i++) {
     let item = list[i];
     if (typeof item === 'string') item = { key: item, label: item };
     if (!isPlainObject(item)) throw bad(call, `options[${i}] must be a string or { key, label }, got ${kindOf(item)}`);
     const key = needString(call, `options[${i}].key`, item.key);
-    if (mapHas(seen, key)) throw bad(call, `options[${i}].key ${stringify(key)} is used twice`);
-    mapSet(seen, key, true);
+    if (seen.has(key)) throw bad(call, `options[${i}].key ${stringify(key)} is used twice`);
+    seen.set(key, true);
     const choice = plain({ key, label: item.label === undefined ? key : needString(call, `options[${i}].label`, item.label, 4096) });
     if (item.summary !== undefined) choice.summary = needString(call, `options[${i}].summary`, item.summary, 65536);
     push(out, choice);
@@ -56,8 +56,11 @@ function approvalChoices(call, list) {
 }
 
 function task(id, body, opts) {
-  const call = `ctx.task(${typeof id === 'string' ? stringify(id) : ''})`;
   assertWorkflow('ctx.task');
+  if (opts === undefined && typeof id === 'string' && id !== '' && id.length <= 256 && typeof body === 'function') {
+    return request('ctx.task', id, 'task', id, '', undefined, body, undefined);
+  }
+  const call = callOf('ctx.task', id);
   needString(call, 'id (1st argument)', id);
   needFunction(call, 'body (2nd argument)', body);
   const o = options(call, opts, taskOptions);
@@ -75,21 +78,21 @@ function task(id, body, opts) {
   }
   const tolerant = o.continueOnFail === true;
   const mapError = tolerant ? (d, error) => (error.code === 'CANCELLED' ? d.reject(error) : d.resolve(undefined)) : undefined;
-  return request(call, 'task', id, label, o, body, mapError);
+  return request('ctx.task', id, 'task', id, label, o, body, mapError);
 }
 
 function approval(id, opts) {
-  const call = `ctx.approval(${typeof id === 'string' ? stringify(id) : ''})`;
+  const call = callOf('ctx.approval', id);
   assertWorkflow('ctx.approval');
   needString(call, 'id (1st argument)', id);
   const o = approvalRequest(call, opts);
   const label = o.label === undefined ? '' : o.label;
   delete o.label;
-  return request(call, 'approval', id, label, o);
+  return request('ctx.approval', id, 'approval', id, label, o);
 }
 
 function signal(name, opts) {
-  const call = `ctx.signal(${typeof name === 'string' ? stringify(name) : ''})`;
+  const call = callOf('ctx.signal', name);
   assertWorkflow('ctx.signal');
   needString(call, 'name (1st argument)', name);
   const o = options(call, opts, signalOptions);
@@ -104,23 +107,23 @@ function signal(name, opts) {
   delete o.id;
   delete o.label;
   o.name = name;
-  return request(call, 'signal', id, label, o);
+  return request('ctx.signal', name, 'signal', id, label, o);
 }
 
 function sleep(id, time, opts) {
-  const call = `ctx.sleep(${typeof id === 'string' ? stringify(id) : ''})`;
+  const call = callOf('ctx.sleep', id);
   assertWorkflow('ctx.sleep');
   needString(call, 'id (1st argument)', id);
   if (time === undefined) throw bad(call, 'the duration (2nd argument) is missing; write ctx.sleep("cool-off", "5m")');
   const ms = duration(call, 'duration (2nd argument)', time);
   const o = options(call, opts, sleepOptions);
-  return request(call, 'timer', id, o.label || '', plain({ durationMs: ms }));
+  return request('ctx.sleep', id, 'timer', id, o.label || '', plain({ durationMs: ms }));
 }
 
 const dateValue = uncurry(NativeDate.prototype.getTime);
 
 function sleepUntil(id, time, opts) {
-  const call = `ctx.sleepUntil(${typeof id === 'string' ? stringify(id) : ''})`;
+  const call = callOf('ctx.sleepUntil', id);
   assertWorkflow('ctx.sleepUntil');
   needString(call, 'id (1st argument)', id);
   let ms = time;
@@ -128,11 +131,11 @@ function sleepUntil(id, time, opts) {
   else if (typeof time === 'string') ms = NativeDate.parse(time);
   if (!isFiniteNumber(ms)) throw bad(call, `time (2nd argument) must be a Date, an ISO 8601 text or epoch milliseconds, got ${kindOf(time)}`);
   const o = options(call, opts, sleepOptions);
-  return request(call, 'timer', id, o.label || '', plain({ untilMs: ms < 1 ? 1 : floor(ms) }));
+  return request('ctx.sleepUntil', id, 'timer', id, o.label || '', plain({ untilMs: ms < 1 ? 1 : floor(ms) }));
 }
 
 function run(workflow, input, opts) {
-  const call = `ctx.run(${typeof workflow === 'string' ? stringify(workflow) : ''})`;
+  const call = callOf('ctx.run', workflow);
   assertWorkflow('ctx.run');
   needString(call, 'workflow (1st argument)', workflow);
   if (input !== undefined && input !== null && !isPlainObject(input)) {
@@ -140,5 +143,5 @@ function run(workflow, input, opts) {
   }
   const o = options(call, opts, runOptions);
   const json = input === undefined || input === null ? '{}' : jsonOf(input, `the input of ${call}`);
-  return request(call, 'run', o.id === undefined ? workflow : o.id, o.label || '', plain({ workflow, input: plain({ json }) }));
+  return request('ctx.run', workflow, 'run', o.id === undefined ? workflow : o.id, o.label || '', plain({ workflow, input: plain({ json }) }));
 }

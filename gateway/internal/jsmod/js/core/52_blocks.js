@@ -65,7 +65,6 @@ function parallel(branches, opts) {
       fail(key, error);
       return;
     }
-    markHandled(promise);
     nativeThen(promise, (value) => {
       if (failed) return;
       store(key, value);
@@ -83,22 +82,20 @@ function plainFailure(error) {
   return { error: error instanceof NativeError ? error : new NativeError(text(error)) };
 }
 
-// zonedValue marks a returned promise as handled by the prelude and carries the zone
-// into foreign thenables.
+// zonedValue listens to a returned promise at once and carries the zone into foreign
+// thenables.
 function zonedValue(value) {
   if (!isObject(value)) return value;
   if (value instanceof NativePromise) {
-    markHandled(value);
     const d = deferred();
     nativeThen(value, d.resolve, d.reject);
-    markHandled(d.promise);
     return d.promise;
   }
   return zonedThenable(value);
 }
 
 function loop(id, opts, body) {
-  const call = `ctx.loop(${typeof id === 'string' ? stringify(id) : ''})`;
+  const call = callOf('ctx.loop', id);
   assertWorkflow('ctx.loop');
   needString(call, 'id (1st argument)', id);
   if (typeof opts === 'function' && body === undefined) {
@@ -115,8 +112,8 @@ function loop(id, opts, body) {
   let last;
   const step = () => {
     if (cancelledBlock(outer)) throw cancelledError(`${call}: the block around it was cancelled`);
-    const entered = mapGet(loopEntries, id) || 0;
-    mapSet(loopEntries, id, entered + 1);
+    const entered = loopEntries.get(id) || 0;
+    loopEntries.set(id, entered + 1);
     const here = childZone(outer, plain({ kind: 'loop', id: block, iteration: entered }), entered);
     const promise = nativeResolve(zonedValue(inZone(here, body, undefined, [i])));
     const decided = nativeThen(promise, (value) => {

@@ -1,7 +1,7 @@
 // Effects: small journalled reads and writes, from the workflow (settled like a node)
 // or from inside a task (performed at once).
 let lastEffect = 0;
-const effectReplies = new NativeMap(); // id -> deferred, of effects asked for inside tasks
+const effectReplies = ownMap(); // id -> deferred, of effects asked for inside tasks
 let lastTaskEffect = 0;
 const scoreOptions = plain({ scorer: 'name', score: 'number', node: 'name', reason: 'text', meta: 'any', input: 'any', output: 'any', groundTruth: 'any', context: 'any' });
 const memoryOptions = plain({ namespace: 'name', ttlMs: 'ms' });
@@ -12,21 +12,21 @@ function effect(call, op, args) {
   if (z !== null && z.attempt !== null) return taskEffect(z.attempt, op, args);
   assertWorkflow(call);
   lastEffect += 1;
-  return request(call, 'effect', `${op}#${lastEffect}`, '', plain({ op, args: plain({ json: stringify(args) }) }));
+  return request(call, undefined, 'effect', `${op}#${lastEffect}`, '', plain({ op, args: plain({ json: stringify(args) }) }));
 }
 
 function taskEffect(attempt, op, args) {
   lastTaskEffect += 1;
   const d = deferred();
-  mapSet(effectReplies, lastTaskEffect, d);
+  effectReplies.set(lastTaskEffect, d);
   host('taskEffect', attempt.ref, attempt.number, op, stringify(args), lastTaskEffect);
   return d.promise;
 }
 
 function effectReply(id, ok, json) {
-  const d = mapGet(effectReplies, id);
+  const d = effectReplies.get(id);
   if (d === undefined) return;
-  mapDelete(effectReplies, id);
+  effectReplies.delete(id);
   if (ok) d.resolve(json === undefined ? undefined : parse(json));
   else d.reject(parseFailure(json));
 }
@@ -44,7 +44,7 @@ const memory = {
     const call = 'ctx.memory.get';
     const args = memoryArgs(call, key, opts, memoryReadOptions);
     const d = deferred();
-    follow(effect(call, 'memory.get', args), (value) => d.resolve(value === null ? undefined : value), d.reject);
+    nativeThen(effect(call, 'memory.get', args), (value) => d.resolve(value === null ? undefined : value), d.reject);
     return d.promise;
   }),
   set: asynchronous((key, value, opts) => {

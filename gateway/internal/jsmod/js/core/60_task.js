@@ -1,15 +1,35 @@
 // Attempts: running task bodies and what they may use.
-const attempts = new NativeMap(); // "ref/number" -> attempt
+const attempts = ownMap(); // attemptKey -> attempt
 const usageOptions = plain({
   model: 'text', agent: 'text', inputTokens: 'count9', outputTokens: 'count9', cacheReadTokens: 'count9', cacheWriteTokens: 'count9',
   reasoningTokens: 'count9',
 });
 checkers.count9 = (v) => (isSafeInteger(v) && v >= 0 ? '' : 'a whole number, 0 or more');
 
-function taskContext(attempt, idempotencyKey) {
+// newAttempt makes the record of an attempt with what its body is given. All of it but the
+// first members is the same for every attempt.
+function newAttempt() {
+  const attempt = { ref: 0, number: 0, done: false, aborted: false, reason: undefined, controller: undefined, context: undefined, zone: undefined, finished: undefined, failed: undefined };
+  attempt.context = taskContext(attempt);
+  attempt.zone = { attempt, parent: null, block: null, iteration: 0, blocks: '' };
+  attempt.failed = (error) => endAttempt(attempt, false, errorJSON(error));
+  attempt.finished = (value) => {
+    let json;
+    try {
+      json = jsonOf(value, 'the result of the task');
+    } catch (error) {
+      attempt.failed(error);
+      return;
+    }
+    endAttempt(attempt, true, json);
+  };
+  return attempt;
+}
+
+function taskContext(attempt) {
   const context = {
-    attempt: attempt.number,
-    idempotencyKey,
+    attempt: 0,
+    idempotencyKey: '',
     heartbeat(data) {
       const json = data === undefined ? undefined : jsonOf(data, 'the data of task.heartbeat');
       if (!attempt.done) host('heartbeat', attempt.ref, attempt.number, json);
@@ -40,51 +60,48 @@ function abortSignalOf(attempt) {
   return attempt.controller.signal;
 }
 
+// The first attempt of a VM is made with it, before any run.
+let prepared = newAttempt();
+
 function startAttempt(ref, number, idempotencyKey) {
-  const body = mapGet(bodies, ref);
-  if (body === undefined) {
+  const d = pending.get(ref);
+  if (d === undefined || d.body === undefined) {
     host('end', ref, number, false, stringify(plain({ name: 'Error', message: 'no task waits under this reference' })));
     return;
   }
-  const attempt = plain({ ref, number, done: false, aborted: false, reason: undefined, controller: undefined });
-  const key = `${ref}/${number}`;
-  mapSet(attempts, key, attempt);
-  const failed = (error) => endAttempt(attempt, key, false, errorJSON(error));
-  const finished = (value) => {
-    let json;
-    try {
-      json = jsonOf(value, 'the result of the task');
-    } catch (error) {
-      failed(error);
-      return;
-    }
-    endAttempt(attempt, key, true, json);
-  };
+  const attempt = prepared === undefined ? newAttempt() : prepared;
+  prepared = undefined;
+  attempt.ref = ref;
+  attempt.number = number;
+  attempt.context.attempt = number;
+  attempt.context.idempotencyKey = idempotencyKey;
+  attempts.set(attemptKey(ref, number), attempt);
   const previous = zone;
-  zone = attemptZone(attempt);
+  zone = attempt.zone;
   try {
-    hear(body(taskContext(attempt, idempotencyKey)), finished, failed);
+    hear(d.body(attempt.context), attempt.finished, attempt.failed);
   } catch (error) {
-    failed(error);
+    attempt.failed(error);
   } finally {
     zone = previous;
   }
 }
 
-function attemptZone(attempt) {
-  return plain({ attempt, parent: null, block: null, iteration: 0, blocks: '' });
+// attemptKey is one number for both: no task has a million attempts.
+function attemptKey(ref, number) {
+  return ref * 1048576 + number;
 }
 
-function endAttempt(attempt, key, ok, json) {
+function endAttempt(attempt, ok, json) {
   attempt.done = true;
-  mapDelete(attempts, key);
+  attempts.delete(attemptKey(attempt.ref, attempt.number));
   host('end', attempt.ref, attempt.number, ok, json);
 }
 
 function abortAttempt(ref, number, json) {
-  const attempt = mapGet(attempts, `${ref}/${number}`);
+  const attempt = attempts.get(attemptKey(ref, number));
   if (attempt === undefined || attempt.aborted) return;
   attempt.aborted = true;
   attempt.reason = json === undefined ? cancelledError('the task was cancelled') : parseFailure(json);
-  if (attempt.controller !== undefined) inZone(attemptZone(attempt), attempt.controller.abort, undefined, [attempt.reason]);
+  if (attempt.controller !== undefined) inZone(attempt.zone, attempt.controller.abort, undefined, [attempt.reason]);
 }

@@ -1,6 +1,6 @@
 // Operations that a task begins and Go finishes: fetch, exec, timers. Each has a number;
 // its end comes back in a turn of its own.
-const operations = new NativeMap(); // id -> { zone, deferred | callback }
+const operations = ownMap(); // id -> { zone, deferred | callback }
 let lastOperation = 0;
 
 function needTask(name) {
@@ -23,7 +23,7 @@ function operation(name, json) {
   lastOperation += 1;
   const id = lastOperation;
   const d = deferred();
-  mapSet(operations, id, plain({ zone, deferred: d, callback: undefined, repeat: false }));
+  operations.set(id, { zone, deferred: d, callback: undefined, repeat: false });
   host(name, id, attemptRef(), attemptNumber(), json);
   return plain({ id, promise: d.promise });
 }
@@ -36,7 +36,7 @@ function startTimer(name, callback, delay, repeat, args) {
   let ms = +delay;
   if (!(ms > 0)) ms = 0;
   if (ms > 2147483647) ms = 2147483647;
-  mapSet(operations, id, plain({ zone, deferred: undefined, callback: () => apply(callback, undefined, args), repeat }));
+  operations.set(id, { zone, deferred: undefined, callback: () => apply(callback, undefined, args), repeat });
   host('timer', id, repeat ? floor(ms) || 1 : floor(ms), repeat);
   return id;
 }
@@ -44,15 +44,15 @@ function startTimer(name, callback, delay, repeat, args) {
 // stopOperation clears a timer, or (cancel) ends an operation, whose promise then
 // rejects.
 function stopOperation(id, cancel) {
-  if (!mapHas(operations, id)) return;
-  if (cancel !== true) mapDelete(operations, id);
+  if (!operations.has(id)) return;
+  if (cancel !== true) operations.delete(id);
   host('stop', id);
 }
 
 function finishOperation(id, ok, json) {
-  const o = mapGet(operations, id);
+  const o = operations.get(id);
   if (o === undefined) return;
-  if (!o.repeat) mapDelete(operations, id);
+  if (!o.repeat) operations.delete(id);
   if (o.callback !== undefined) {
     try {
       inZone(o.zone, o.callback, undefined, []);

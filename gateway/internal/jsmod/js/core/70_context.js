@@ -31,44 +31,60 @@ const nodeCalls = plain({
   },
 });
 
-function makeContext(info) {
-  const ctx = assign({}, nodeCalls);
-  ctx.input = info.input;
-  ctx.runId = info.runId;
-  ctx.auth = info.auth;
-  ctx.info = freeze({ runId: info.runId, parentRunId: info.parentRunId, workflow: info.workflow, startedAtMs: startMs });
-  return ctx;
-}
+// The ctx of the run, made with the VM. A VM serves one run.
+const ctx = assign({}, nodeCalls, { input: undefined, runId: undefined, auth: undefined, info: undefined });
+const ctxInfo = { runId: undefined, parentRunId: undefined, workflow: undefined, startedAtMs: 0 };
 
-function startRun(key, json, startedAtMs, seedHigh, seedLow) {
-  const definition = mapGet(definitions, key);
+function startRun(key, startedAtMs, seedHigh, seedLow, id, parentRunId, workflow, input, auth) {
   journalMs = startedAtMs;
   startMs = startedAtMs;
   seedRandom(seedHigh, seedLow);
-  const info = plain(parse(json));
-  runId = info.runId;
-  const failed = (error) => {
-    if (!continued) host('failed', errorJSON(error));
-  };
-  const finished = (value) => {
-    if (continued) return;
-    let output;
-    try {
-      output = jsonOf(value, 'the result of the workflow');
-    } catch (error) {
-      failed(error);
-      return;
-    }
-    ended = 'the workflow function has returned';
-    host('done', output);
-  };
+  runId = id;
+  ctxInfo.runId = id;
+  ctxInfo.parentRunId = parentRunId;
+  ctxInfo.workflow = workflow;
+  ctxInfo.startedAtMs = startedAtMs;
+  ctx.input = parse(input);
+  ctx.runId = id;
+  ctx.auth = parse(auth);
+  ctx.info = freeze(ctxInfo);
   const previous = zone;
-  zone = rootZone();
+  zone = rootZone;
   try {
-    hearRun(definition.fn(makeContext(info)), finished, failed);
+    hearRun(definitions.get(key).fn(ctx));
   } catch (error) {
-    failed(error);
+    runFailed(error);
   } finally {
     zone = previous;
   }
 }
+
+function runFailed(error) {
+  if (!continued) host('failed', errorJSON(error));
+}
+
+function runFinished(value) {
+  if (continued) return;
+  let output;
+  try {
+    output = jsonOf(value, 'the result of the workflow');
+  } catch (error) {
+    runFailed(error);
+    return;
+  }
+  ended = 'the workflow function has returned';
+  host('done', output);
+}
+
+// hearRun is hear for workflow functions. What else such a function has set going may ask
+// for nodes until its end is heard, so that this must come as many promise callbacks
+// after it as it did for the runs that a journal replays: three after its promise.
+function hearRun(value) {
+  if (value instanceof NativePromise) nativeThen(value, finishedSoon, failedSoon);
+  else hear(value, runFinished, runFailed);
+}
+
+const finishedNext = (value) => job(runFinished, value);
+const finishedSoon = (value) => job(finishedNext, value);
+const failedNext = (error) => job(runFailed, error);
+const failedSoon = (error) => job(failedNext, error);

@@ -1,5 +1,5 @@
 // The gateway object that a module's register function gets.
-const definitions = new NativeMap();
+const definitions = ownMap();
 let registrationOpen = true;
 const registerOptions = plain({ schedule: 'text', timeZone: 'text', webhook: 'object', system: 'flag', readableName: 'text', description: 'text' });
 const webhookOptions = plain({ secret: 'any', signatureHeader: 'name', signaturePrefix: 'text', deliveryHeader: 'name', signal: 'object', run: 'object' });
@@ -7,14 +7,14 @@ const webhookSignal = plain({ name: 'name', correlationIdPath: 'text', runIdPath
 const webhookRun = plain({ enabled: 'flag', inputPath: 'text' });
 
 function register(key, fn, opts) {
-  const call = `gateway.register(${typeof key === 'string' ? stringify(key) : ''})`;
+  const call = callOf('gateway.register', key);
   if (!registrationOpen) throw bad(call, 'registration is over; call it before register() returns (or await it there)');
   needString(call, 'key (1st argument)', key);
   needFunction(call, 'workflow (2nd argument)', fn);
-  if (mapHas(definitions, key)) throw bad(call, 'a workflow with this key is already registered');
+  if (definitions.has(key)) throw bad(call, 'a workflow with this key is already registered');
   const o = options(call, opts, registerOptions);
   if (o.webhook !== undefined) o.webhook = webhook(call, o.webhook);
-  mapSet(definitions, key, plain({ fn }));
+  definitions.set(key, plain({ fn }));
   o.key = key;
   host('define', stringify(o));
 }
@@ -68,5 +68,7 @@ function loadModule(exports) {
 
 // A bundle with top-level await is an async function.
 loadModule.run = (body) => {
-  follow(body(), undefined, registerFailed);
+  nativeThen(body(), undefined, registerFailed);
 };
+
+loadModule.async = runAsync;

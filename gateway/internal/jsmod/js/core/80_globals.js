@@ -64,7 +64,7 @@ const console = {
 
 const internals = plain({
   host, plain, hide, isObject, operation, stopOperation, startTimer, needTask, randomBytes, zonedMicrotask, inTask, now, chunk, errorJSON,
-  deferred, rejected, reportUncaught, attemptRef, attemptNumber, abortSignalOf, options, oneOf, kindOf, bad, follow, nativeResolve,
+  reportUncaught, attemptRef, attemptNumber, abortSignalOf, options, oneOf, kindOf, bad,
   currentAttempt: () => (zone === null ? null : zone.attempt),
 });
 

@@ -1,10 +1,10 @@
 // The one function Go calls. Everything crosses as strings, numbers and booleans.
-function turn(kind, a, b, c, d, e) {
+function turn(kind, a, b, c, d, e, f, g, h, i) {
   switch (kind) {
     case 'start':
       turnIsTask = false;
       turnNo += 1;
-      startRun(a, b, c, d, e);
+      startRun(a, b, c, d, e, f, g, h, i);
       return 0;
     case 'settle':
       turnIsTask = false;
@@ -28,8 +28,8 @@ function turn(kind, a, b, c, d, e) {
       turnIsTask = true;
       effectReply(a, b, c);
       return 0;
-    case 'rejections':
-      reportRejections((reason) => host('unhandled', errorJSON(reason)));
+    case 'unhandled':
+      host('unhandled', errorJSON(a));
       return 0;
     case 'chunk':
       takeChunk(a, b);
