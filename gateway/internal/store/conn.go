@@ -19,12 +19,14 @@ import (
 // what one goroutine at a time uses. Not safe for concurrent use.
 type conn struct {
 	dc     driver.Conn
+	raw    *rawConn // instead of dc, see dialRaw
 	stmts  map[string]*stmt
 	broken error // the last error after which SQLite may have ended the transaction
 }
 
 // stmt is a prepared statement with the buffers of its last use.
 type stmt struct {
+	raw   *rawStmt // instead of exec, query and args
 	exec  driver.StmtExecContext
 	query driver.StmtQueryContext
 	close func() error
@@ -73,6 +75,9 @@ func (c *conn) Close() error {
 		errs = append(errs, s.close())
 	}
 	clear(c.stmts)
+	if c.raw != nil {
+		return errors.Join(append(errs, c.raw.Close())...)
+	}
 	return errors.Join(append(errs, c.dc.Close())...)
 }
 
@@ -82,18 +87,32 @@ func (c *conn) prepare(query string) (*stmt, error) {
 	if s := c.stmts[query]; s != nil {
 		return s, nil
 	}
-	ds, err := c.dc.Prepare(query)
+	s, err := c.prepared(query)
 	if err != nil {
 		return nil, c.check(fmt.Errorf("prepare %.60q: %w", query, err))
+	}
+	c.stmts[query] = s
+	return s, nil
+}
+
+func (c *conn) prepared(query string) (*stmt, error) {
+	if c.raw != nil {
+		s, err := c.raw.statement(query)
+		if err != nil {
+			return nil, err
+		}
+		return &stmt{raw: s, close: func() error { s.free(); return nil }}, nil
+	}
+	ds, err := c.dc.Prepare(query)
+	if err != nil {
+		return nil, err
 	}
 	ex, ok1 := ds.(driver.StmtExecContext)
 	qu, ok2 := ds.(driver.StmtQueryContext)
 	if !ok1 || !ok2 {
 		return nil, errors.Join(errors.New("SQLite driver lacks context methods"), ds.Close())
 	}
-	s := &stmt{exec: ex, query: qu, close: ds.Close}
-	c.stmts[query] = s
-	return s, nil
+	return &stmt{exec: ex, query: qu, close: ds.Close}, nil
 }
 
 func (s *stmt) bind(args []any) []driver.NamedValue {
@@ -146,6 +165,12 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if s.raw != nil {
+		if err := s.raw.exec(args); err != nil {
+			return 0, c.check(err)
+		}
+		return c.raw.changes(), nil
+	}
 	res, err := s.exec.ExecContext(noContext, s.bind(args))
 	s.release()
 	if err != nil {
@@ -160,6 +185,12 @@ func (c *conn) insert(query string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if s.raw != nil {
+		if err := s.raw.exec(args); err != nil {
+			return 0, c.check(err)
+		}
+		return c.raw.lastRowID(), nil
+	}
 	res, err := s.exec.ExecContext(noContext, s.bind(args))
 	s.release()
 	if err != nil {
@@ -170,6 +201,9 @@ func (c *conn) insert(query string, args ...any) (int64, error) {
 
 // script runs SQL text that is used once: pragmas and migrations.
 func (c *conn) script(sql string) error {
+	if c.raw != nil {
+		return c.raw.script(sql)
+	}
 	ex, ok := c.dc.(driver.ExecerContext)
 	if !ok {
 		return errors.New("SQLite driver lacks ExecContext")
@@ -188,6 +222,9 @@ func (c *conn) each(query string, args []any, fn func(r row) error) (err error) 
 	if err != nil {
 		return err
 	}
+	if s.raw != nil {
+		return c.eachRaw(s, args, fn)
+	}
 	rows, err := s.query.QueryContext(noContext, s.bind(args))
 	s.release()
 	if err != nil {
@@ -201,14 +238,36 @@ func (c *conn) each(query string, args []any, fn func(r row) error) (err error) 
 	if s.row == nil {
 		s.row = make(row, len(rows.Columns()))
 	}
+	return c.rows(s, fn, func(r row) (bool, error) {
+		err := rows.Next(r)
+		if err == io.EOF {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
+func (c *conn) eachRaw(s *stmt, args []any, fn func(r row) error) error {
+	defer s.raw.done()
+	if err := s.raw.bind(args); err != nil {
+		return c.check(err)
+	}
+	if s.row == nil {
+		s.row = make(row, s.raw.columns())
+	}
+	return c.rows(s, fn, s.raw.next)
+}
+
+// rows calls fn for each row that next fills in, until there is none or fn returns an error.
+func (c *conn) rows(s *stmt, fn func(r row) error, next func(r row) (bool, error)) error {
 	defer clear(s.row)
 	for {
-		switch err := rows.Next(s.row); err {
-		case nil:
-		case io.EOF:
-			return nil
-		default:
+		more, err := next(s.row)
+		if err != nil {
 			return c.check(err)
+		}
+		if !more {
+			return nil
 		}
 		if err := fn(s.row); err == errStop {
 			return nil

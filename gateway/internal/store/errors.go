@@ -64,22 +64,25 @@ const (
 )
 
 // code returns the primary SQLite result code of err, 0 when it has none.
-func code(err error) int {
+func code(err error) int { return extended(err) & 0xff }
+
+// extended is code with what tells more.
+func extended(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
-		return e.Code() & 0xff
+		return e.Code()
 	}
 	var raw *rawError
 	if errors.As(err, &raw) {
-		return raw.code & 0xff
+		return raw.code
 	}
 	return 0
 }
 
 // duplicate reports whether err is a violated primary key or unique index.
 func duplicate(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && (e.Code() == codePrimaryKey || e.Code() == codeUnique)
+	n := extended(err)
+	return n == codePrimaryKey || n == codeUnique
 }
 
 // breaksTransaction reports whether err may have rolled the whole transaction

@@ -21,7 +21,7 @@ func openWriter(path, durability string, now time.Time) (_ *conn, err error) {
 	if err := registerVFS(); err != nil {
 		return nil, openError(path, err)
 	}
-	c, err := dialURI(uri(path, url.Values{"mode": {"rwc"}, "vfs": {logVFS}}.Encode()))
+	c, err := dialRaw(path, url.Values{"mode": {"rwc"}, "vfs": {logVFS}})
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -106,13 +106,4 @@ func openReader(path string) (*conn, error) {
 
 // readOnly reports whether SQLite could open the file for reading only, which it
 // does without complaint.
-func readOnly(c *conn) bool {
-	ro, ok := c.dc.(interface {
-		IsReadOnly(schema string) (bool, error)
-	})
-	if !ok {
-		return false
-	}
-	is, err := ro.IsReadOnly("main")
-	return err == nil && is
-}
+func readOnly(c *conn) bool { return c.raw.readOnly() }

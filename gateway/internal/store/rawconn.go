@@ -19,35 +19,53 @@ type rawConn struct {
 }
 
 func openRaw(path, pragmas string) (_ *rawConn, err error) {
+	c, err := openRawURI(uri(path, "mode=rw"), lib.SQLITE_OPEN_READWRITE|lib.SQLITE_OPEN_URI|lib.SQLITE_OPEN_NOMUTEX)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.stable(); err == nil {
+		err = c.script(pragmas)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func openRawURI(uri string, flags int32) (_ *rawConn, err error) {
 	c := &rawConn{tls: libc.NewTLS(), stmts: map[string]uintptr{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	name, err := libc.CString(uri(path, "mode=rw"))
+	name, err := libc.CString(uri)
 	if err != nil {
 		return nil, err
 	}
 	defer libc.Xfree(c.tls, name)
-	const flags = lib.SQLITE_OPEN_READWRITE | lib.SQLITE_OPEN_URI | lib.SQLITE_OPEN_NOMUTEX
 	var rc int32
 	c.db = c.out(func(p uintptr) { rc = lib.Xsqlite3_open_v2(c.tls, name, p, flags, 0) })
+	if rc == lib.SQLITE_OK {
+		rc = lib.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
+	}
 	if rc != lib.SQLITE_OK {
 		return nil, c.failure(rc)
 	}
-	if err := c.stable(); err != nil {
-		return nil, err
-	}
-	text, err := libc.CString(pragmas)
+	return c, nil
+}
+
+// script runs SQL text that is used once.
+func (c *rawConn) script(sql string) error {
+	text, err := libc.CString(sql)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer libc.Xfree(c.tls, text)
 	if rc := lib.Xsqlite3_exec(c.tls, c.db, text, 0, 0, 0); rc != lib.SQLITE_OK {
-		return nil, c.failure(rc)
+		return c.failure(rc)
 	}
-	return c, nil
+	return nil
 }
 
 // stable has SQLite keep the plan of a statement whatever its parameters are. It would plan
