@@ -29,10 +29,13 @@ type logFile struct {
 	end     int64  // behind the last byte that was written or held
 	inFrame bool   // a header is held whose page has not come
 	commit  bool   // it was that of a commit
+
+	recovery *recovery // nil: none
 }
 
 // write takes data for an offset.
 func (l *logFile) write(tls *libc.TLS, file, p uintptr, n int32, offset int64) int32 {
+	l.recovery = nil
 	data := unsafe.Slice(vfsMemory[byte](p), n)
 	begins := !l.inFrame && n == frameHeader && offset >= logHeader
 	if offset != l.end || !begins && !l.inFrame {

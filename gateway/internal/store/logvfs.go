@@ -50,7 +50,7 @@ var (
 		return logOf(file).write(tls, file, p, n, offset)
 	}
 	vfsRead = func(tls *libc.TLS, file, p uintptr, n int32, offset lib.Tsqlite3_int64) int32 {
-		return flushed(tls, file, func(m *lib.Tsqlite3_io_methods) int32 { return vfsFunc[ioFunc](m.FxRead)(tls, file, p, n, offset) })
+		return logOf(file).read(tls, file, p, n, offset)
 	}
 	vfsTruncate = func(tls *libc.TLS, file uintptr, size lib.Tsqlite3_int64) int32 {
 		return flushed(tls, file, func(m *lib.Tsqlite3_io_methods) int32 { return vfsFunc[truncateFunc](m.FxTruncate)(tls, file, size) })
@@ -142,6 +142,7 @@ func logOf(file uintptr) *logFile {
 // flushed does something to a log once nothing is held back.
 func flushed(tls *libc.TLS, file uintptr, do func(*lib.Tsqlite3_io_methods) int32) int32 {
 	l := logOf(file)
+	l.recovery = nil
 	if rc := l.flush(tls, file); rc != lib.SQLITE_OK {
 		return rc
 	}
