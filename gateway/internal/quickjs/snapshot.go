@@ -43,6 +43,7 @@ func (a *arena) save() error {
 		if err != nil {
 			return err
 		}
+		backPages(p, s.total)
 		s.copies = p
 	}
 	for _, p := range s.pieces {
@@ -67,6 +68,7 @@ func (a *arena) restore() {
 		p.freed = false
 	}
 	a.layout = s.layout
+	a.backed = chunkSize
 	if kept := a.used + keptChunks; len(a.chunks) > kept {
 		for _, p := range a.chunks[kept:] {
 			unmapPages(p, chunkSize)
