@@ -11,7 +11,10 @@ const Module = "github.com/smithersai/caddy-smithers"
 // layers below its own, and nothing of its own layer or above.
 var Order = [][]string{
 	{"gateway/workflow", "gateway/wire", "gateway/internal/ballast"},
-	{"gateway/internal/processors", "gateway/internal/program", "gateway/internal/quickjs", "gateway/internal/tracing"},
+	{
+		"gateway/internal/processors", "gateway/internal/program", "gateway/internal/quickjs",
+		"gateway/internal/sqlitefile", "gateway/internal/tracing",
+	},
 	{
 		"gateway/internal/auth", "gateway/internal/store", "gateway/internal/jsmod", "gateway/internal/schedule",
 		"gateway/internal/worktree",

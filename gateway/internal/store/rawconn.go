@@ -7,6 +7,8 @@ import (
 
 	"modernc.org/libc"
 	lib "modernc.org/sqlite/lib"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/sqlitefile"
 )
 
 // rawConn is a reading connection below the driver, for the one query that reads many
@@ -16,6 +18,10 @@ type rawConn struct {
 	tls   *libc.TLS
 	db    uintptr
 	stmts map[string]uintptr
+
+	page   uintptr // the statement that stands at the page read last
+	tree   sqlitefile.Tree
+	cookie uint32 // of the schema that tree is of
 }
 
 func openRaw(path, pragmas string) (_ *rawConn, err error) {
@@ -185,6 +191,10 @@ func (c *rawConn) each(s uintptr, fn func(r rawRow) bool) error {
 type rawRow struct {
 	tls  *libc.TLS
 	stmt uintptr
+}
+
+func (r rawRow) null(i int32) bool {
+	return lib.Xsqlite3_column_type(r.tls, r.stmt, i) == lib.SQLITE_NULL
 }
 
 func (r rawRow) num(i int32) int64 { return lib.Xsqlite3_column_int64(r.tls, r.stmt, i) }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/sqlitefile"
 )
 
 // replays are the connections that read long histories. They are opened when they are
@@ -64,7 +66,10 @@ const sqlEventsAfter = `SELECT seq, state_version, name, payload FROM gateway_ev
 		WHERE rid = ?1 AND seq IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT 1)
 	AND seq IS NOT NULL ORDER BY log_seq LIMIT ?3`
 
-const sqlReplayRun = "SELECT rid, system FROM gateway_runs WHERE run_id = ?1"
+// The run, and where to begin in its log.
+const sqlReplayRun = `SELECT rid, system, (SELECT log_seq FROM gateway_events e
+	WHERE e.rid = r.rid AND seq IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT 1)
+	FROM gateway_runs r WHERE run_id = ?1`
 
 // EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in order,
 // without LogSeq, Type, Detail and AtMs, which no stream tells. Events share memory. It
@@ -112,7 +117,7 @@ func (s *Store) warm() {
 	const nobody = -1
 	ctx := context.Background()
 	_ = s.replay(ctx, func(c *rawConn) error {
-		_, err := c.eventsOf(Event{}, nobody, 0, 1)
+		_, err := c.eventsFrom(Event{}, nobody, 0, 1)
 		if err == nil {
 			_, err = c.eventsAfter("", 0, 1)
 		}
@@ -140,15 +145,53 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events [
 		return nil, err
 	}
 	defer release()
+	if err := c.bindInts(s, 2, afterSeq); err != nil {
+		return nil, err
+	}
 	inner := ErrNotFound
 	err = c.each(s, func(run rawRow) bool {
-		events, inner = c.eventsOf(Event{RunID: runID, System: run.num(1) != 0}, run.num(0), afterSeq, limit)
+		inner = nil
+		if run.null(2) {
+			return false
+		}
+		like, rid := Event{RunID: runID, System: run.num(1) != 0}, run.num(0)
+		if events, inner = c.eventsFrom(like, rid, run.num(2), limit); errors.Is(inner, sqlitefile.ErrFormat) {
+			events, inner = c.eventsOf(like, rid, afterSeq, limit)
+		}
 		return false
 	})
 	if err == nil {
 		err = inner
 	}
 	return events, err
+}
+
+// Columns of a row of gateway_events, as the first migration orders them: the key, then
+// seq, state_version, type, name and payload.
+const eventTreeColumns = 7
+
+// eventsFrom is eventsOf from the pages of the table, beginning with the event of a log
+// number: a third of the time. sqlitefile.ErrFormat says that eventsOf has to do it.
+func (c *rawConn) eventsFrom(like Event, rid, logSeq int64, limit int) ([]*Event, error) {
+	defer c.endPage()
+	t, err := c.eventTree()
+	if err != nil {
+		return nil, err
+	}
+	var chunk eventChunk
+	err = t.From(sqlitefile.Key{rid, logSeq}, func(r *sqlitefile.Row) bool {
+		if r.Int(0) != rid {
+			return false
+		}
+		if !r.Null(2) {
+			ev := chunk.next(limit)
+			*ev = like
+			ev.Seq, ev.StateVersion = r.Int(2), r.Int(3)
+			ev.Name, ev.Payload = chunk.name(r.Bytes(5)), chunk.copy(r.Bytes(6))
+		}
+		return len(chunk.events) < limit
+	})
+	return chunk.events, err
 }
 
 // eventsOf returns events of the run with a number, each begun as a copy of one.

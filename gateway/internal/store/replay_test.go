@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	lib "modernc.org/sqlite/lib"
+
+	"github.com/smithersai/caddy-smithers/gateway/internal/sqlitefile"
 )
 
 // TestReplayTellsWhatTheLogTells compares the two ways to read events, also where there is
@@ -64,6 +66,105 @@ func TestReplayTellsWhatTheLogTells(t *testing.T) {
 	}
 }
 
+// TestReplayFromPages: what the pages tell is what SQLite tells, without its help, whatever
+// the size of a page and after runs were removed.
+func TestReplayFromPages(t *testing.T) {
+	for _, size := range []int{512, 4096, 65536} {
+		path := filepath.Join(t.TempDir(), "gateway.db")
+		c, err := dial(path, "rwc")
+		require.NoError(t, err)
+		require.NoError(t, c.script(fmt.Sprintf("PRAGMA page_size = %d; VACUUM", size)))
+		require.NoError(t, c.Close())
+		s := openAt(t, path)
+		for i := range 6 {
+			run := aRun(fmt.Sprint("r", i))
+			run.Status = "finished"
+			update(t, s, func(tx *Tx) error { return tx.InsertRun(run) })
+		}
+		update(t, s, func(tx *Tx) error {
+			var errs []error
+			for i := range 3000 {
+				ev := pushed(i)
+				if i%9 == 0 {
+					ev = silent(i)
+				}
+				ev.Payload = json.RawMessage(fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", i*i*7919%(1+i%300*10))))
+				errs = append(errs, tx.Append(fmt.Sprint("r", i*7%6), ev))
+			}
+			return errors.Join(errs...)
+		})
+		check := func() {
+			err := s.replay(t.Context(), func(c *rawConn) error {
+				tree, err := c.eventTree()
+				require.NoError(t, err)
+				require.Equal(t, size, tree.Usable)
+				for rid := range int64(8) {
+					for _, limit := range []int{1, 10, 5000} {
+						for after := int64(0); after < 600; after += 97 {
+							want, err := c.eventsOf(Event{}, rid, after, limit)
+							require.NoError(t, err)
+							var from int64
+							if len(want) > 0 {
+								from = want[0].LogSeq
+								stmt, err := c.prepare("SELECT log_seq FROM gateway_events WHERE rid = ?1 AND seq = ?2")
+								require.NoError(t, err)
+								require.NoError(t, c.bindInts(stmt, 1, rid, want[0].Seq))
+								require.NoError(t, c.each(stmt, func(r rawRow) bool { from = r.num(0); return false }))
+							} else {
+								from = 1 << 40
+							}
+							got, err := c.eventsFrom(Event{}, rid, from, limit)
+							require.NoError(t, err)
+							require.Equal(t, want, got, "run %d after %d, %d", rid, after, limit)
+						}
+					}
+				}
+				return nil
+			})
+			require.NoError(t, err)
+		}
+		check()
+		update(t, s, func(tx *Tx) error { return errors.Join(tx.DeleteRun("r2"), tx.DeleteRun("r3")) })
+		check()
+	}
+}
+
+// A table that was moved within the file is found again.
+func TestReplayAfterVacuum(t *testing.T) {
+	s := open(t)
+	withRun(t, s, "r")
+	update(t, s, func(tx *Tx) error { return tx.Append("r", pushed(1)) })
+	look := func() {
+		got, err := s.EventsAfterSeq(t.Context(), "r", 0, 10)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+	}
+	look()
+	c, err := dial(s.path, "rw")
+	require.NoError(t, err)
+	require.NoError(t, setup(c))
+	require.NoError(t, c.script("CREATE TABLE before (x); DROP TABLE gateway_crons; VACUUM; CREATE TABLE behind (x)"))
+	require.NoError(t, c.Close())
+	look()
+}
+
+// What the pages do not tell as expected is left to SQLite.
+func TestReplayFallsBack(t *testing.T) {
+	s := open(t)
+	s.warming.Wait()
+	withRun(t, s, "r")
+	update(t, s, func(tx *Tx) error { return tx.Append("r", pushed(1)) })
+	require.NoError(t, s.replay(t.Context(), func(c *rawConn) error {
+		c.tree.Root = 1 // the schema, which is a table of another kind
+		_, err := c.eventsFrom(Event{}, 1, 0, 1)
+		require.ErrorIs(t, err, sqlitefile.ErrFormat)
+		return nil
+	}))
+	got, err := s.EventsAfterSeq(t.Context(), "r", 0, 10)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+}
+
 func TestReplaySeesEachCommit(t *testing.T) {
 	s := open(t)
 	withRun(t, s, "r")
@@ -112,7 +213,7 @@ func TestStartPreparesReplays(t *testing.T) {
 	s := open(t)
 	s.warming.Wait()
 	require.Len(t, s.replays.idle, 1)
-	require.Len(t, s.replays.idle[0].stmts, 2)
+	require.Len(t, s.replays.idle[0].stmts, 3)
 	withRun(t, s, "r")
 	require.NoError(t, s.View(t.Context(), func(v *View) error {
 		prepared := len(v.c.stmts)
