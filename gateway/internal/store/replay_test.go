@@ -83,12 +83,12 @@ func TestReplayFromPages(t *testing.T) {
 		}
 		update(t, s, func(tx *Tx) error {
 			var errs []error
-			for i := range 3000 {
+			for i := range 1200 {
 				ev := pushed(i)
 				if i%9 == 0 {
 					ev = silent(i)
 				}
-				ev.Payload = json.RawMessage(fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", i*i*7919%(1+i%300*10))))
+				ev.Payload = json.RawMessage(fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", i*i*7919%(1+i%200*15))))
 				errs = append(errs, tx.Append(fmt.Sprint("r", i*7%6), ev))
 			}
 			return errors.Join(errs...)
@@ -100,7 +100,7 @@ func TestReplayFromPages(t *testing.T) {
 				require.Equal(t, size, tree.Usable)
 				for rid := range int64(8) {
 					for _, limit := range []int{1, 10, 5000} {
-						for after := int64(0); after < 600; after += 97 {
+						for after := int64(0); after < 240; after += 59 {
 							want, err := c.eventsOf(Event{}, rid, after, limit)
 							require.NoError(t, err)
 							var from int64
