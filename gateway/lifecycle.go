@@ -120,9 +120,11 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	caps := rpc.NewStreamCaps()
 	run.openSockets(s, caps)
 	run.openStreams(s, caps)
-	if err = run.watchTokens(s.TokenStore); err != nil {
+	if err = run.openTokens(s.TokenStore); err != nil {
 		return nil, err
 	}
+	audited := make(chan struct{})
+	run.work.Go(func() { run.auditTokens(); close(audited) })
 	if err = run.watchAuth(s.Auth); err != nil {
 		return nil, err
 	}
@@ -144,6 +146,7 @@ func (g *Gateway) open(ctx context.Context, e *entry) (_ *running, err error) {
 	run.startRetention()
 	run.startGrowth()
 	run.startGiveBack()
+	<-audited
 	return run, nil
 }
 

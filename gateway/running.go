@@ -94,12 +94,21 @@ func (r *running) authenticate(req *http.Request, site Site, transport string) (
 	return meteredAuth{r.authenticator(site, req), r.metrics, transport}.Authenticate(req, "")
 }
 
-// watchTokens watches the token store at path instead of the one before. A no-op if
-// that is the one.
+// watchTokens watches the token store at path instead of the one before, and records what
+// is new there. A no-op if that is the one.
 func (r *running) watchTokens(path string) error {
 	if r.tokens.Load() != nil && r.tokenPath == path {
 		return nil
 	}
+	if err := r.openTokens(path); err != nil {
+		return err
+	}
+	r.auditTokens()
+	return nil
+}
+
+// openTokens is watchTokens but for recording.
+func (r *running) openTokens(path string) error {
 	w, err := auth.OpenWatcher(path, r.logger.Named("auth"), func() {
 		r.recheck() // first: the audit may have to wait
 		r.auditTokens()
@@ -115,7 +124,6 @@ func (r *running) watchTokens(path string) error {
 		}
 		r.recheck()
 	}
-	r.auditTokens()
 	return nil
 }
 

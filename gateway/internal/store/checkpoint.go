@@ -84,6 +84,11 @@ func (k *checkpointer) loop() {
 	defer idle.Stop()
 	pause := time.NewTimer(checkpointPause)
 	defer pause.Stop()
+	select { // what a start may find in a long log can wait until that has started
+	case <-k.quit:
+		return
+	case <-pause.C:
+	}
 	for {
 		select {
 		case <-k.quit:

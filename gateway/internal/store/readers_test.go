@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,4 +33,27 @@ func TestReadersUsedLastComeFirst(t *testing.T) {
 	}
 	nest(defaultReaders)
 	of(func(*View) {})
+}
+
+func TestReadersAreOpenedWhenNeeded(t *testing.T) {
+	s := open(t)
+	s.warming.Wait()
+	view(t, s, func(*View) {})
+	require.Len(t, s.readers.idle, 1, "one at a time")
+	view(t, s, func(*View) { view(t, s, func(*View) {}) })
+	require.Len(t, s.readers.idle, 2)
+
+	// One that cannot be opened is not missing later.
+	path := s.path
+	view(t, s, func(*View) {
+		view(t, s, func(*View) {
+			s.path = filepath.Join(t.TempDir(), "missing.db")
+			for range 2 * defaultReaders {
+				require.ErrorIs(t, s.View(t.Context(), func(*View) error { return nil }), ErrUnavailable)
+			}
+			s.path = path
+			view(t, s, func(*View) {})
+		})
+	})
+	require.Len(t, s.readers.idle, 3)
 }

@@ -13,8 +13,10 @@ func (s *Store) Shrink() {
 	for range cap(s.readers.free) {
 		select {
 		case <-s.readers.free:
-			taken = append(taken, s.readers.take())
-			s.shrinkConn(taken[len(taken)-1])
+			c := s.readers.take()
+			if taken = append(taken, c); c != nil {
+				s.shrinkConn(c)
+			}
 		default:
 		}
 	}

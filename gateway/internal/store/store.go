@@ -63,7 +63,6 @@ type Store struct {
 	lock    *os.File
 	writer  *conn // the committer's alone
 	readers readers
-	pool    []*conn // all of readers, for Close
 	replays replays
 
 	queue       *queue
@@ -164,7 +163,7 @@ func (o *Options) fill() error {
 	return nil
 }
 
-// openConns opens the writer, migrates, then opens the readers.
+// openConns opens the writer and migrates. Readers are opened when they are needed.
 func (s *Store) openConns() (err error) {
 	if s.writer, err = openWriter(s.path, s.opts.Durability, s.now()); err != nil {
 		return err
@@ -185,15 +184,7 @@ func (s *Store) openConns() (err error) {
 	s.counters = newCounters(version)
 	s.runs = newRunCache()
 	s.replays.init(s.opts.Readers)
-	s.readers.free = make(chan struct{}, s.opts.Readers)
-	for range s.opts.Readers {
-		c, err := openReader(s.path)
-		if err != nil {
-			return openError(s.path, err)
-		}
-		s.pool = append(s.pool, c)
-		s.readers.give(c)
-	}
+	s.readers.init(s.opts.Readers)
 	if s.opts.Checkpoint == CheckpointAuto {
 		if s.checkpoints, err = newCheckpointer(s.path, s.opts.Durability, s.log); err != nil {
 			return openError(s.path, err)
@@ -252,13 +243,11 @@ func (s *Store) Close() error {
 		s.committer.Wait()
 		close(s.closing)
 		s.warming.Wait()
-		for range s.pool {
-			<-s.readers.free // a view gives its connection back when it ends
-		}
+		closed := s.readers.close() // a view gives its connection back when it ends
 		if s.checkpoints != nil {
 			s.checkpoints.stop()
 		}
-		s.closeErr = s.closeFiles()
+		s.closeErr = errors.Join(closed, s.closeFiles())
 	})
 	return s.closeErr
 }
@@ -267,9 +256,6 @@ func (s *Store) Close() error {
 // checkpoint, and then the lock.
 func (s *Store) closeFiles() error {
 	errs := []error{s.replays.close()}
-	for _, c := range s.pool {
-		errs = append(errs, c.Close())
-	}
 	if s.checkpoints != nil {
 		errs = append(errs, s.checkpoints.conn.Close())
 	}

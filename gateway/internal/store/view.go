@@ -28,7 +28,10 @@ func (s *Store) View(ctx context.Context, do func(*View) error) (err error) {
 	case <-s.closing:
 		return ErrClosed
 	}
-	c := s.readers.take()
+	c, err := s.reader()
+	if err != nil {
+		return err
+	}
 	defer s.readers.give(c)
 	if _, err := c.exec("BEGIN"); err != nil {
 		return err
