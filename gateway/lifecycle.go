@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	rtmetrics "runtime/metrics"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
+	"github.com/smithersai/caddy-smithers/gateway/internal/collector"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
 	"github.com/smithersai/caddy-smithers/gateway/internal/processors"
@@ -39,28 +38,18 @@ func (g *Gateway) Start(ctx context.Context) error {
 		return ErrNoSettings
 	}
 	top := g.stack[len(g.stack)-1]
+	collect := collector.Postpone()
 	run, err := g.open(ctx, top)
 	if err != nil {
+		collect()
 		return err
 	}
 	g.current.Store(run)
-	collectStart()
+	collect()
 	g.logger.Info("gateway started", zap.String("version", Version), zap.String("db", run.store.Path()),
 		zap.String("module", top.settings.Module), zap.String("module_state", top.workflows.state),
 		zap.Int("workflows", top.workflows.count()))
 	return nil
-}
-
-// collectStart collects the garbage that a start leaves, some megabytes: it serves the first
-// requests, which would take as many pages from the operating system, a fault for each. A
-// larger heap is that of a program which does other things, too, and is left to Go.
-func collectStart() {
-	const small = 64 << 20
-	heap := []rtmetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	rtmetrics.Read(heap)
-	if heap[0].Value.Kind() == rtmetrics.KindUint64 && heap[0].Value.Uint64() < small {
-		runtime.GC()
-	}
 }
 
 // open opens everything for e, or nothing.

@@ -10,7 +10,7 @@ const Module = "github.com/smithersai/caddy-smithers"
 // Order lists the layers from the bottom up. A package may import packages of the
 // layers below its own, and nothing of its own layer or above.
 var Order = [][]string{
-	{"gateway/workflow", "gateway/wire", "gateway/internal/ballast"},
+	{"gateway/workflow", "gateway/wire", "gateway/internal/ballast", "gateway/internal/collector"},
 	{
 		"gateway/internal/processors", "gateway/internal/program", "gateway/internal/quickjs",
 		"gateway/internal/sqlitefile", "gateway/internal/tracing",
