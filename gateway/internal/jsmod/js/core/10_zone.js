@@ -106,10 +106,26 @@ function hear(value, finished, failed) {
   nativeThen(value instanceof NativePromise ? value : nativeResolve(isObject(value) ? zonedThenable(value) : value), finished, failed);
 }
 
-// deferred is a promise of the prelude's own, outside of what user code can touch.
-function deferred() {
+// deferred is a promise of the prelude's own, outside of what user code can touch. A few are
+// made with the VM, before any run.
+let stock = null; // linked by next
+for (let i = 0; i < 3; i++) {
+  const d = newDeferred();
+  d.next = stock;
+  stock = d;
+}
+
+function newDeferred() {
   const promise = new NativePromise(taking);
-  return { promise, resolve: takenResolve, reject: takenReject, body: undefined, mapError: undefined };
+  return { promise, resolve: takenResolve, reject: takenReject, body: undefined, mapError: undefined, next: null };
+}
+
+function deferred() {
+  if (stock === null) return newDeferred();
+  const d = stock;
+  stock = d.next;
+  d.next = null;
+  return d;
 }
 
 function rejected(error) {

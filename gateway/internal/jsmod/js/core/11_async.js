@@ -8,9 +8,7 @@ const zonedResolve = NativePromise.resolve.bind(ZonedPromise);
 const noArguments = [];
 
 function runAsync(thisArg, args, body) {
-  const promise = new NativePromise(taking);
-  const resolve = takenResolve;
-  const reject = takenReject;
+  const { promise, resolve, reject } = deferred();
   try {
     const generator = apply(body, thisArg, args === null ? noArguments : args);
     const first = generatorNext(generator);
