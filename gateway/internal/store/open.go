@@ -89,12 +89,26 @@ func writerPragmas(c *conn, durability string) error {
 		PRAGMA cache_size = -65536;`, durability)) // both words are SQLite's own
 }
 
+// openReader opens a connection that can be copied from: the driver knows how.
 func openReader(path string) (*conn, error) {
 	c, err := dial(path, "rw")
 	if err != nil {
 		return nil, err
 	}
-	err = setup(c)
+	return onlyReads(c)
+}
+
+// openRawReader opens a connection for View.
+func openRawReader(path string) (*conn, error) {
+	c, err := dialRaw(path, url.Values{"mode": {"rw"}})
+	if err != nil {
+		return nil, err
+	}
+	return onlyReads(c)
+}
+
+func onlyReads(c *conn) (*conn, error) {
+	err := setup(c)
 	if err == nil {
 		err = c.script("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192; PRAGMA query_only = ON;")
 	}

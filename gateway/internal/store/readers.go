@@ -64,7 +64,7 @@ func (s *Store) reader() (*conn, error) {
 	if c := s.readers.take(); c != nil {
 		return c, nil
 	}
-	c, err := openReader(s.path)
+	c, err := openRawReader(s.path)
 	if err != nil {
 		s.readers.give(nil)
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, openError(s.path, err))
