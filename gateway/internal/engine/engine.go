@@ -17,6 +17,7 @@ import (
 // Storage is what the engine needs of *store.Store.
 type Storage interface {
 	Submit(do func(*store.Tx) error, done func(error))
+	SubmitRepeatable(do func(*store.Tx) error, done func(error))
 	Update(ctx context.Context, do func(*store.Tx) error) error
 	View(ctx context.Context, do func(*store.View) error) error
 }

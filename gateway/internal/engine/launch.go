@@ -96,7 +96,7 @@ func (e *Engine) Launch(ctx context.Context, l Launch) (Launched, error) {
 	stored := false
 	first := &unit{r: ahead, launch: true}
 	// Not Update: the run must be set to work even if the caller has gone.
-	e.store.Submit(func(tx *store.Tx) error {
+	e.store.SubmitRepeatable(func(tx *store.Tx) error {
 		existing, stored = nil, false
 		insert := func() error {
 			err := e.insertLaunch(tx, row, held, &l, &existing)

@@ -129,7 +129,7 @@ func (o *outbox) flush() {
 }
 
 func (o *outbox) submit(u *unit) {
-	o.r.e.store.Submit(func(tx *store.Tx) error { return o.write(tx, u) }, func(err error) { _ = o.done(u, err) })
+	o.r.e.store.SubmitRepeatable(func(tx *store.Tx) error { return o.write(tx, u) }, func(err error) { _ = o.done(u, err) })
 }
 
 // take returns the steps of the next unit. A run ends after its launch, however short it

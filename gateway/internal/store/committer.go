@@ -29,9 +29,11 @@ const (
 // Submit blocks while the queue is full (8,192 units), save for calls made while
 // done functions run. On a closed store done gets ErrClosed on a goroutine of its
 // own.
-func (s *Store) Submit(do func(*Tx) error, done func(error)) {
-	if err := s.queue.push(context.Background(), &unit{do: do, done: done}); err != nil && done != nil {
-		go done(err)
+func (s *Store) Submit(do func(*Tx) error, done func(error)) { s.submit(&unit{do: do, done: done}) }
+
+func (s *Store) submit(u *unit) {
+	if err := s.queue.push(context.Background(), u); err != nil && u.done != nil {
+		go u.done(err)
 	}
 }
 
@@ -126,6 +128,7 @@ func (s *Store) transact(tx *Tx, units []*unit) error {
 		return err
 	}
 	tx.begin()
+	defer tx.end()
 	for _, u := range units {
 		u.err = tx.run(u)
 		if lost := tx.c.broken; lost != nil {

@@ -27,11 +27,11 @@ func BenchmarkRunLife(b *testing.B) {
 					n++
 					l := life{id: fmt.Sprintf("019a%08x-7c1f-8a3b-4c5d-%012x", n, n*7919), at: 1_795_000_000_000 + int64(n)}
 					wg.Add(1)
-					s.Submit(l.launch, func(err error) {
+					s.SubmitRepeatable(l.launch, func(err error) {
 						if err != nil {
 							b.Error(err)
 						}
-						s.Submit(l.end, func(err error) {
+						s.SubmitRepeatable(l.end, func(err error) {
 							if err != nil {
 								b.Error(err)
 							}

@@ -15,6 +15,8 @@ type unit struct {
 	done func(error)
 	err  error // of do
 	slot bool  // holds a place in queue.slots
+
+	repeatable bool // see SubmitRepeatable
 }
 
 // queue hands units to the committer in order. Its length is bounded by slots,

@@ -14,10 +14,21 @@ type Tx struct {
 	View
 	events  []*Event // pushed ones of the transaction, in order
 	logged  []*Event // all of them
-	first   bool     // no unit has written before this one: the transaction is its savepoint
-	wrote   bool     // this unit has, without a savepoint
-	saved   bool     // a savepoint is open
 	touched Collections
+
+	// What undoing a unit needs, see bare.go.
+	bare    bool    // no unit so far that anything was written before cannot be run again
+	ran     []*unit // from the first that wrote on, while bare
+	base    mark    // before that
+	unsaved bool    // this unit does without a savepoint
+	wrote   bool    // and has written
+	saved   bool    // its savepoint is open
+}
+
+// mark is how far a transaction is.
+type mark struct {
+	pushed, logged int
+	touched        Collections
 }
 
 func newTx(s *Store) *Tx {
@@ -28,38 +39,47 @@ func (tx *Tx) begin() {
 	tx.events = nil // the last ones belong to OnCommit
 	clear(tx.logged)
 	tx.logged, tx.touched = tx.logged[:0], 0
-	tx.first, tx.wrote, tx.saved, tx.c.broken = true, false, false, nil
+	tx.bare, tx.unsaved, tx.wrote, tx.saved, tx.c.broken = true, false, false, false, nil
 }
 
-// run executes one unit under its own savepoint, which the first one that writes does
-// without: pages are copied aside for a savepoint.
+// end forgets the units.
+func (tx *Tx) end() {
+	clear(tx.ran)
+	tx.ran = tx.ran[:0]
+}
+
+// run executes one unit, which is undone alone if it fails.
 func (tx *Tx) run(u *unit) error {
 	if u.ctx != nil && u.ctx.Err() != nil {
 		return u.ctx.Err()
 	}
-	pushed, logged, touched := len(tx.events), len(tx.logged), tx.touched
-	counters := tx.s.counters
-	counters.mark()
+	before := mark{len(tx.events), len(tx.logged), tx.touched}
+	tx.enter(u, before)
+	tx.s.counters.mark()
 	err := tx.call(u.do)
 	switch {
 	case tx.c.broken != nil:
 		return err
 	case err != nil:
-		clear(tx.events[pushed:])
-		clear(tx.logged[logged:])
-		tx.events, tx.logged, tx.touched = tx.events[:pushed], tx.logged[:logged], touched
-		counters.undo()
-		tx.s.runs.clear()
+		tx.back(before)
+		tx.s.counters.undo()
 		tx.undo()
 	case tx.saved:
 		tx.saved = false
 		if _, err := tx.c.exec("RELEASE unit"); err != nil {
 			tx.c.broken = err
 		}
-	case tx.wrote:
-		tx.first, tx.wrote = false, false
 	}
+	tx.leave(u)
 	return err
+}
+
+// back forgets what was told the transaction since m.
+func (tx *Tx) back(m mark) {
+	clear(tx.events[m.pushed:])
+	clear(tx.logged[m.logged:])
+	tx.events, tx.logged, tx.touched = tx.events[:m.pushed], tx.logged[:m.logged], m.touched
+	tx.s.runs.clear()
 }
 
 // call runs do and turns a panic into an error.
@@ -89,6 +109,9 @@ func (tx *Tx) undo() {
 		if err == nil {
 			_, err = tx.c.exec("BEGIN IMMEDIATE")
 		}
+		if err == nil {
+			tx.rerun()
+		}
 	}
 	if err != nil {
 		tx.c.broken = err
@@ -116,7 +139,7 @@ func (tx *Tx) prepareWrite() error {
 	if tx.c.broken != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, tx.c.broken)
 	}
-	if tx.first {
+	if tx.unsaved {
 		tx.wrote = true
 		return nil
 	}

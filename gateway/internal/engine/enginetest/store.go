@@ -87,6 +87,15 @@ func (f *Store) begin(tx *store.Tx) error {
 
 // Submit is store.Store's.
 func (f *Store) Submit(do func(*store.Tx) error, done func(error)) {
+	f.submit(f.inner.Submit, do, done)
+}
+
+// SubmitRepeatable is store.Store's.
+func (f *Store) SubmitRepeatable(do func(*store.Tx) error, done func(error)) {
+	f.submit(f.inner.SubmitRepeatable, do, done)
+}
+
+func (f *Store) submit(to func(func(*store.Tx) error, func(error)), do func(*store.Tx) error, done func(error)) {
 	f.mu.Lock()
 	away := f.away
 	f.mu.Unlock()
@@ -97,7 +106,7 @@ func (f *Store) Submit(do func(*store.Tx) error, done func(error)) {
 		done(store.ErrUnavailable)
 		return
 	}
-	f.inner.Submit(func(tx *store.Tx) error {
+	to(func(tx *store.Tx) error {
 		if err := f.begin(tx); err != nil {
 			return err
 		}
