@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
+	"github.com/smithersai/caddy-smithers/gateway/workflow"
 )
 
 // hold keeps the committer busy until release is called.
@@ -71,6 +73,38 @@ func TestRunOfABusyStoreTakesTwoCommits(t *testing.T) {
 	release = h.hold() // a commit is counted a moment after it can be read
 	require.Equal(t, before+4, h.st.Commits())
 	release()
+}
+
+// A unit that fails behind that of a launch has the launch written again, which shows nowhere.
+func TestLaunchIsWrittenAgain(t *testing.T) {
+	h := newHouse(t, define("main", func(ctx wf) (any, error) {
+		return nil, ctx.Task("one", func(workflow.Task) (any, error) { return 1, nil }, nil)
+	})).open()
+	release := h.hold()
+	launched, failed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := h.e.Launch(bg, Launch{Workflow: "main", RunID: "r", fresh: true})
+		launched <- err
+	}()
+	h.queues("r", 2)
+	require.Eventually(t, func() bool { return h.st.Stats().Queue == 1 }, time.Minute, time.Millisecond, "the unit of the launch")
+	runs := 0
+	h.st.SubmitRepeatable(func(*store.Tx) error { runs++; return nil }, nil)
+	h.st.SubmitRepeatable(func(tx *store.Tx) error {
+		return errors.Join(tx.InsertAudit(&store.AuditEntry{Action: "void"}), errors.New("it fails"))
+	}, func(err error) { failed <- err })
+	release()
+	require.ErrorContains(t, <-failed, "it fails")
+	require.Equal(t, 2, runs, "with what was written before it")
+	require.NoError(t, <-launched)
+	h.finished("r")
+	require.Len(t, h.log("r"), 5, "run and task begin, the task is pending, and both end")
+	h.numbersAreWhole()
+	require.NoError(t, h.st.View(bg, func(v *store.View) error {
+		entries, err := v.Audit(store.AuditFilter{})
+		require.Len(t, entries, 1, "that of the launch")
+		return err
+	}))
 }
 
 // A launch that is refused leaves nothing of the run that was begun meanwhile.
