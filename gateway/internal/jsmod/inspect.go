@@ -1,6 +1,7 @@
 package jsmod
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -34,17 +35,40 @@ func Inspect(path, root string) (*Inspection, error) {
 	if err != nil {
 		return nil, &BuildError{Path: path, Err: err}
 	}
-	in := &inspector{resolver: newResolver(entry, root), loaded: map[string]bool{}}
-	api.Build(api.BuildOptions{
-		EntryPoints: []string{entry}, AbsWorkingDir: root, Bundle: true, Write: false, Outdir: root,
-		Format: api.FormatESModule, Platform: api.PlatformNode, Packages: api.PackagesExternal, JSX: api.JSXAutomatic,
-		LogLevel: api.LogLevelSilent, Plugins: []api.Plugin{in.plugin()},
-	})
+	in := &inspector{resolver: newResolver(entry, root), loaded: map[string]bool{entry: true}}
+	if mayImport(entry) { // else there is nothing to follow, and a start need not wait for esbuild
+		api.Build(api.BuildOptions{
+			EntryPoints: []string{entry}, AbsWorkingDir: root, Bundle: true, Write: false, Outdir: root,
+			Format: api.FormatESModule, Platform: api.PlatformNode, Packages: api.PackagesExternal, JSX: api.JSXAutomatic,
+			LogLevel: api.LogLevelSilent, Plugins: []api.Plugin{in.plugin()},
+		})
+	}
 	hash, err := in.hash()
 	if err != nil {
 		return nil, &BuildError{Path: path, Err: err}
 	}
 	return &Inspection{Root: root, Smithers: in.found, Hash: hash}, nil
+}
+
+// mayImport reports whether a file could import another, by what any way to do so has in its
+// text: a keyword, which no escape may be in, or the name require, which may have some. JSX
+// imports what settings elsewhere name.
+func mayImport(file string) bool {
+	switch strings.ToLower(filepath.Ext(file)) {
+	case ".js", ".mjs", ".cjs", ".ts", ".mts", ".cts":
+	default:
+		return true
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return true
+	}
+	for _, sign := range []string{"import", "from", "require", `\u`} {
+		if bytes.Contains(text, []byte(sign)) {
+			return true
+		}
+	}
+	return false
 }
 
 // inspector collects what esbuild comes across.

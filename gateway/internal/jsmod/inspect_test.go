@@ -36,7 +36,12 @@ func TestInspectFindsSmithers(t *testing.T) {
 		"through npm": {map[string]string{"m.mjs": `import "zod"; import fs from "node:fs"; import "./b"; fs`, "b.js": `import "smithers-orchestrator"`}, []string{"m.mjs", "b.js", "smithers-orchestrator"}},
 		"broken": {map[string]string{"m.mjs": `import "./gone.mjs"; import "./s.js"; import "smithers-orchestrator"`, "s.js": "const = 1"},
 			[]string{"m.mjs", "smithers-orchestrator"}},
-		"beside mdx": {map[string]string{"m.tsx": `import P from "./p.mdx"; import "smithers-orchestrator"; P`, "p.mdx": "# <Hi"}, []string{"m.tsx", "smithers-orchestrator"}},
+		"beside mdx":      {map[string]string{"m.tsx": `import P from "./p.mdx"; import "smithers-orchestrator"; P`, "p.mdx": "# <Hi"}, []string{"m.tsx", "smithers-orchestrator"}},
+		"escaped require": {map[string]string{"m.cjs": `\u0072equire("smithers-orchestrator")`}, []string{"m.cjs", "smithers-orchestrator"}},
+		"import equals":   {map[string]string{"m.ts": `import s = require("smithers-orchestrator"); s()`}, []string{"m.ts", "smithers-orchestrator"}},
+		"jsx settings": {map[string]string{"m.tsx": "export default () => <a/>", "tsconfig.json": `{"compilerOptions":{"jsx":"react-jsx","jsxImportSource":"smithers-orchestrator"}}`},
+			[]string{"m.tsx", "smithers-orchestrator/jsx-runtime"}},
+		"alone": {map[string]string{"m.mjs": `export function register(gateway) { gateway.register("x", async () => ({})) }`}, nil},
 
 		"types only":   {map[string]string{"m.ts": `import type { Gateway } from "smithers-orchestrator"; export const f = (g: Gateway) => g`}, nil},
 		"other":        {map[string]string{"m.mjs": `import "smithers-orchestrator-extras"; import "@smithers-orchestrator/gateway-client"`}, nil},
@@ -59,6 +64,21 @@ func TestInspectFindsSmithers(t *testing.T) {
 			require.Len(t, got.Hash, 64)
 		})
 	}
+}
+
+// A module that imports nothing is not given to esbuild.
+func TestOnlyTextsThatMayImportAreFollowed(t *testing.T) {
+	may := func(name, text string) bool {
+		return mayImport(filepath.Join(tree(t, map[string]string{name: text}), name))
+	}
+	require.False(t, may("m.mjs", `export default (g) => g.register("x", async () => "\n")`))
+	require.False(t, may("m.ts", `export default (g: any) => g.register("x", async () => 1)`))
+	for _, text := range []string{`import"x"`, `export*from"x"`, `require("x")`, `\u{72}equire("x")`, `import("x")`} {
+		require.True(t, may("m.js", text), text)
+	}
+	require.True(t, may("m.tsx", ""))
+	require.True(t, may("m.svelte", ""))
+	require.True(t, mayImport(filepath.Join(t.TempDir(), "m.js")), "it cannot be read")
 }
 
 func TestInspectHash(t *testing.T) {
