@@ -18,6 +18,7 @@ const (
 	helpFrames       = 16_384   // beyond, the committer helps to finish
 	truncateBytes    = 64 << 20 // an idle log longer than this is cut
 	checkpointPause  = 100 * time.Millisecond
+	checkpointStart  = time.Second // before the first look; a start and its first readers need the processors
 	idleAfter        = 2 * time.Second
 )
 
@@ -82,7 +83,7 @@ func (k *checkpointer) loop() {
 	defer k.wg.Done()
 	idle := time.NewTimer(idleAfter)
 	defer idle.Stop()
-	pause := time.NewTimer(checkpointPause)
+	pause := time.NewTimer(checkpointStart)
 	defer pause.Stop()
 	select { // what a start may find in a long log can wait until that has started
 	case <-k.quit:

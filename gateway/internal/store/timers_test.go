@@ -87,8 +87,14 @@ func TestCheckpointsKeepTheirDistance(t *testing.T) {
 			require.NoError(t, err)
 			return state.log - state.done
 		}
-		time.Sleep(time.Second)
 		withRun(t, s, "r")
+		fill(t, s, 8)
+		time.Sleep(checkpointStart - time.Millisecond)
+		require.Greater(t, rest(), int64(checkpointFrames), "the start comes first")
+		time.Sleep(time.Millisecond)
+		require.Zero(t, rest())
+		time.Sleep(time.Second)
+		update(t, s, func(tx *Tx) error { return tx.Append("r", silent(1)) })
 		require.Positive(t, rest(), "a few are not worth a sync")
 		fill(t, s, 8)
 		require.Greater(t, rest(), int64(checkpointFrames), "the look at the first commit was a moment ago")
