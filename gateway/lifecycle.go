@@ -39,9 +39,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}
 	top := g.stack[len(g.stack)-1]
 	collect := collector.Postpone()
+	defer collect()
 	run, err := g.open(ctx, top)
 	if err != nil {
-		collect()
 		return err
 	}
 	g.current.Store(run)

@@ -248,10 +248,12 @@ func TestUnhandledRejectionsAreLogged(t *testing.T) {
 		await ctx.memory.get('').catch(() => {});
 		queueMicrotask(() => { throw new Error('uncaught'); });
 		await ctx.sleep('t', 1);
+		queueMicrotask(() => { throw new Proxy({}, { getPrototypeOf() { throw new Error('trap'); } }); });
+		await ctx.sleep('u', 1);
 		return 1;`)
 	require.Equal(t, 1.0, d.result())
-	require.Len(t, d.logs, 4)
-	for i, want := range []string{"lost one", "lost three", "lost two", "uncaught"} {
+	require.Len(t, d.logs, 5)
+	for i, want := range []string{"lost one", "lost three", "lost two", "uncaught", "[object Object]"} {
 		found := false
 		for _, line := range d.logs {
 			found = found || contains(line, want)

@@ -2,7 +2,7 @@ package jsmod
 
 import "strings"
 
-// asyncHelpers is the bundler's helper that drives a lowered async function, as it stands
+// asyncHelper is the bundler's helper that drives a lowered async function, as it stands
 // in a bundle and in the body of a bundle with top-level await.
 const asyncHelper = `var __async = (__this, __arguments, generator) => {
   return new Promise((resolve, reject) => {

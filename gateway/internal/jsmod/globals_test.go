@@ -34,6 +34,7 @@ func TestGlobals(t *testing.T) {
 		{"Request and Response", `(async () => { const r = new Request('http://a/b', { method: 'post', body: '{"x":1}' }); const s = Response.json({ a: 1 }, { status: 201 }); const c = s.clone(); return [r.method, await r.json(), s.status, s.ok, s.headers.get('content-type'), await s.json(), s.bodyUsed, await c.text(), await s.text().catch((e) => e.name), (() => { try { new Request('http://a', { body: 'x' }); } catch (e) { return e.name; } })()]; })()`, `["POST",{"x":1},201,true,"application/json",{"a":1},true,"{\"a\":1}","TypeError","TypeError"]`},
 		{"FormData", `(() => { const f = new FormData(); f.append('a', 1); f.append('a', 2); f.set('b', 'x'); f.delete('c'); return [f.get('a'), f.getAll('a'), f.has('b'), [...f]]; })()`, `["1",["1","2"],true,[["a","1"],["a","2"],["b","x"]]]`},
 		{"queueMicrotask", `new Promise((resolve) => queueMicrotask(() => resolve('ran')))`, `"ran"`},
+		{"Promise resolved twice", `(async () => { let looked = 0; await new Promise((resolve) => { resolve(1); resolve({ get then() { looked++; } }); }); await new Promise((resolve, reject) => { reject(1); resolve({ get then() { looked++; } }); }).catch(() => {}); return looked; })()`, `0`},
 		{"performance", `[typeof performance.now(), typeof performance.timeOrigin]`, `["number","number"]`},
 		{"navigator", `navigator.userAgent`, `"Smithers-Gateway"`},
 		{"process.env", `[process.env.ALLOWED, process.env.PATH ?? null, Object.keys(process.env)]`, `["yes",null,["ALLOWED"]]`},

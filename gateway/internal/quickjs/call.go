@@ -2,7 +2,6 @@ package quickjs
 
 import (
 	"fmt"
-	"runtime"
 	"unsafe"
 
 	"modernc.org/libc"
@@ -35,9 +34,14 @@ func (vm *VM) Load(code []byte) (v Value, err error) {
 	var done bool
 	defer vm.guard(&done)
 	tls := vm.thread.tls
-	// The engine reads it where it is, and copies what it keeps.
-	object := lib.XJS_ReadObject(tls, vm.context, uintptr(unsafe.Pointer(unsafe.SliceData(code))), lib.Tsize_t(len(code)), lib.MJS_READ_OBJ_BYTECODE)
-	runtime.KeepAlive(code)
+	p := libc.Xmalloc(tls, libc.Tsize_t(len(code)))
+	if p == 0 {
+		done = true
+		return v, ErrMemory
+	}
+	copy(memory(p, uintptr(len(code))), code)
+	object := lib.XJS_ReadObject(tls, vm.context, p, lib.Tsize_t(len(code)), lib.MJS_READ_OBJ_BYTECODE)
+	libc.Xfree(tls, p)
 	if !isException(object) {
 		object = lib.XJS_EvalFunction(tls, vm.context, object)
 	}

@@ -15,7 +15,14 @@ type rejections struct {
 
 type rejection struct{ promise, reason lib.TJSValue }
 
+// maxRejections bounds what is kept for the next turn.
+const maxRejections = 256
+
 func (r *rejections) clear() {
+	if cap(r.list) > maxRejections {
+		*r = rejections{}
+		return
+	}
 	clear(r.list)
 	r.list = r.list[:0]
 	clear(r.at)
@@ -42,6 +49,10 @@ func trackRejection(tls *libc.TLS, ctx uintptr, promise, reason lib.TJSValue, ha
 	delete(r.at, address)
 	was := r.list[i]
 	r.list[i] = rejection{undefined(), undefined()}
+	// As each that is awaited: what was heard is not kept until the end of the turn.
+	for last := len(r.list) - 1; last >= 0 && tagOf(r.list[last].promise) == lib.EJS_TAG_UNDEFINED; last-- {
+		r.list = r.list[:last]
+	}
 	lib.XFreeValue(tls, ctx, was.promise)
 	lib.XFreeValue(tls, ctx, was.reason)
 }

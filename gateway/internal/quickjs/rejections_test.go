@@ -51,6 +51,28 @@ func TestRejectionsOfManyPromises(t *testing.T) {
 	require.Equal(t, []any{"x0", "x5000"}, unheardTexts(t, vm))
 }
 
+// What an await has heard is not kept until the end of the turn, and what many rejections
+// needed is given back.
+func TestRejectionsLeaveNothing(t *testing.T) {
+	vm := testVM(t, nil)
+	run := func(source string) {
+		must(t, vm, source)
+		_, err := vm.RunJobs()
+		require.NoError(t, err)
+	}
+	run(`(async () => { for (let i = 0; i < 10000; i++) try { await Promise.reject(i) } catch {} })()`)
+	require.Empty(t, vm.unheard.list)
+	require.Empty(t, vm.unheard.at)
+	require.LessOrEqual(t, cap(vm.unheard.list), maxRejections)
+	require.Empty(t, vm.Unheard())
+	run(`for (let i = 0; i < 1000; i++) Promise.reject(i)`)
+	for _, v := range vm.Unheard() {
+		vm.Free(v)
+	}
+	require.Zero(t, cap(vm.unheard.list))
+	require.Empty(t, vm.unheard.at)
+}
+
 // What was rejected before a reset is not told after it, nor what a snapshot has seen.
 func TestResetForgetsRejections(t *testing.T) {
 	vm := testVM(t, nil)

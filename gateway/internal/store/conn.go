@@ -14,9 +14,10 @@ import (
 	"modernc.org/sqlite"
 )
 
-// conn is one SQLite connection with its prepared statements. It talks to the
-// driver directly: database/sql would add a pool, a lock and reflection per row to
-// what one goroutine at a time uses. Not safe for concurrent use.
+// conn is one SQLite connection with its prepared statements. The writer's and the views'
+// go below the driver (see rawConn), those of backups and checkpoints talk to it directly:
+// database/sql would add a pool, a lock and reflection per row to what one goroutine at a
+// time uses. Not safe for concurrent use.
 type conn struct {
 	dc     driver.Conn
 	raw    *rawConn // instead of dc, see dialRaw
@@ -215,8 +216,8 @@ func (c *conn) script(sql string) error {
 // errStop ends a query early without an error.
 var errStop = errors.New("stop")
 
-// each calls fn for every row. fn must not use the same statement again and must
-// not keep the row; errStop from it ends the loop.
+// each calls fn for every row. fn must not use the same statement again, which would free
+// the memory of its parameters, and must not keep the row; errStop from it ends the loop.
 func (c *conn) each(query string, args []any, fn func(r row) error) (err error) {
 	s, err := c.prepare(query)
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/sqlitefile"
 )
 
-// rawConn is a reading connection below the driver, for the one query that reads many
-// rows: the driver makes a Go value of each column. Not safe for concurrent use, so that
-// SQLite's own lock is left out.
+// rawConn is a connection below the driver, which makes a Go value of each column and asks
+// for the name of each parameter. Not safe for concurrent use, so that SQLite's own lock is
+// left out.
 type rawConn struct {
 	tls   *libc.TLS
 	db    uintptr
@@ -200,9 +200,15 @@ func (r rawRow) null(i int32) bool {
 func (r rawRow) num(i int32) int64 { return lib.Xsqlite3_column_int64(r.tls, r.stmt, i) }
 
 // bytes returns the text or blob of a column in SQLite's memory, valid until the next step.
+// Text is UTF-8, whatever the database keeps.
 func (r rawRow) bytes(i int32) []byte {
 	v := lib.Xsqlite3_column_value(r.tls, r.stmt, i)
-	p := lib.Xsqlite3_value_blob(r.tls, v)
+	var p uintptr
+	if lib.Xsqlite3_value_type(r.tls, v) == lib.SQLITE_TEXT {
+		p = lib.Xsqlite3_value_text(r.tls, v)
+	} else {
+		p = lib.Xsqlite3_value_blob(r.tls, v)
+	}
 	if p == 0 {
 		return nil
 	}

@@ -48,6 +48,23 @@ func TestValuesComeBackAsTheyWere(t *testing.T) {
 	})
 }
 
+// A file that is somebody else's, too, may keep its text otherwise.
+func TestTextOfAnotherEncoding(t *testing.T) {
+	bothConns(t, func(t *testing.T, c *conn) {
+		require.NoError(t, c.script("PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (v)"))
+		_, err := c.insert("INSERT INTO t (v) VALUES (?)", "tëxt")
+		require.NoError(t, err)
+		_, err = c.insert("INSERT INTO t (v) VALUES (?)", []byte{0, 'x'})
+		require.NoError(t, err)
+		var got []any
+		require.NoError(t, c.each("SELECT v FROM t ORDER BY rowid", nil, func(r row) error { got = append(got, r[0]); return nil }))
+		require.Equal(t, []any{"tëxt", []byte{0, 'x'}}, got)
+		mode, err := c.text("PRAGMA journal_mode = WAL")
+		require.NoError(t, err)
+		require.Equal(t, "wal", mode)
+	})
+}
+
 // A statement keeps its parameters while another runs between its rows.
 func TestStatementsNest(t *testing.T) {
 	bothConns(t, func(t *testing.T, c *conn) {

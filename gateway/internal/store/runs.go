@@ -17,7 +17,7 @@ const runColumns = `rid, run_id, parent_run_id, parent_node_id, parent_iteration
 // and which no list shows.
 var listColumns = strings.Replace(runColumns, "input, output", "NULL, NULL", 1)
 
-// openRun is the condition of the partial indexes over runs that have not ended.
+// openRun is what queries ask of runs that have not ended.
 const openRun = "status NOT IN ('finished','failed','cancelled','continued')"
 
 func scanRun(r row) *Run {

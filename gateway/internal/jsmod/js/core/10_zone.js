@@ -70,8 +70,19 @@ const ZonedPromise = function Promise(executor) {
   const promise = new.target === ZonedPromise ? new NativePromise(taking) : construct(NativePromise, takingOnly, new.target);
   const resolve = takenResolve;
   const reject = takenReject;
+  let settled = false; // what comes later is not even looked at
   try {
-    executor((value) => resolveWith(resolve, reject, value), reject);
+    executor(
+      (value) => {
+        if (settled) return;
+        settled = true;
+        resolveWith(resolve, reject, value);
+      },
+      (error) => {
+        settled = true;
+        reject(error);
+      },
+    );
   } catch (error) {
     reject(error);
   }

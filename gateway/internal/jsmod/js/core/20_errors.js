@@ -32,9 +32,9 @@ function describe(error, depth) {
   } catch {
     // A getter threw: what was read so far is enough.
   }
-  if (!out.message && !(error instanceof NativeError)) {
+  if (!out.message) {
     try {
-      out.message = stringify(error) || text(error);
+      if (!(error instanceof NativeError)) out.message = stringify(error) || text(error);
     } catch {
       out.message = text(error);
     }
