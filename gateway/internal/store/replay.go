@@ -4,56 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/sqlitefile"
 )
-
-// replays are the connections that read long histories. They are opened when they are
-// needed, at most cap(free) of them, and the one used last is taken first.
-type replays struct {
-	free chan struct{} // a token for each that may be open and is not in use
-
-	mu   sync.Mutex
-	idle []*rawConn
-}
-
-func (r *replays) init(n int) {
-	r.free = make(chan struct{}, n)
-	for range n {
-		r.free <- struct{}{}
-	}
-}
-
-func (r *replays) take(path string) (*rawConn, error) {
-	r.mu.Lock()
-	if last := len(r.idle) - 1; last >= 0 {
-		c := r.idle[last]
-		r.idle = r.idle[:last]
-		r.mu.Unlock()
-		return c, nil
-	}
-	r.mu.Unlock()
-	return openRaw(path, connPragmas+replayPragmas)
-}
-
-func (r *replays) give(c *rawConn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.idle = append(r.idle, c)
-}
-
-// close waits until none is in use and closes them.
-func (r *replays) close() error {
-	for range cap(r.free) {
-		<-r.free
-	}
-	var errs []error
-	for _, c := range r.idle {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
 
 // A long history is read once, so its pages are not kept: taking memory for each of them
 // would be a good part of the reading. The cache is in pages, which the database's own are.
@@ -85,28 +38,23 @@ func (s *Store) EventsAfterSeq(ctx context.Context, runID string, afterSeq int64
 
 // replay runs do with a connection.
 func (s *Store) replay(ctx context.Context, do func(*rawConn) error) error {
-	select {
-	case <-s.closing:
-		return ErrClosed
-	default:
-	}
-	select {
-	case <-s.replays.free:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closing:
-		return ErrClosed
-	}
-	defer func() { s.replays.free <- struct{}{} }()
-	c, err := s.replays.take(s.path)
+	c, err := s.replays.take(ctx, s.closing)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, openError(s.path, err))
+		return err
 	}
 	defer s.replays.give(c)
 	if err = do(c); err != nil && !errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
+}
+
+func (s *Store) openReplay() (*rawConn, error) {
+	c, err := openRaw(s.path, connPragmas+replayPragmas)
+	if err != nil {
+		return nil, openError(s.path, err)
+	}
+	return c, nil
 }
 
 // warm reads once what the first stream of a process reads with, beside the rest of the

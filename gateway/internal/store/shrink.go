@@ -10,18 +10,24 @@ func (s *Store) Shrink() {
 	s.shrink.Store(true)
 	s.queue.signal()
 	var taken []*conn
+	unopened := 0
 	for range cap(s.readers.free) {
 		select {
 		case <-s.readers.free:
-			c := s.readers.take()
-			if taken = append(taken, c); c != nil {
+			if c, ok := s.readers.last(); ok {
 				s.shrinkConn(c)
+				taken = append(taken, c)
+			} else {
+				unopened++
 			}
 		default:
 		}
 	}
 	for _, c := range taken {
 		s.readers.give(c)
+	}
+	for range unopened {
+		s.readers.free <- struct{}{}
 	}
 }
 

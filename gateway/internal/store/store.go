@@ -62,8 +62,8 @@ type Store struct {
 
 	lock    *os.File
 	writer  *conn // the committer's alone
-	readers readers
-	replays replays
+	readers pool[*conn]
+	replays pool[*rawConn] // for long histories
 
 	queue       *queue
 	counters    *counters // the committer's alone
@@ -183,8 +183,8 @@ func (s *Store) openConns() (err error) {
 	s.version.Store(version)
 	s.counters = newCounters(version)
 	s.runs = newRunCache()
-	s.replays.init(s.opts.Readers)
-	s.readers.init(s.opts.Readers)
+	s.replays.init(s.opts.Readers, s.openReplay)
+	s.readers.init(s.opts.Readers, s.openView)
 	if s.opts.Checkpoint == CheckpointAuto {
 		if s.checkpoints, err = newCheckpointer(s.path, s.opts.Durability, s.log); err != nil {
 			return openError(s.path, err)

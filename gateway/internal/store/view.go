@@ -16,19 +16,7 @@ type View struct {
 // free connection until ctx ends. do should not do slow things that are no reads:
 // the connection is missing elsewhere and the log cannot shrink meanwhile.
 func (s *Store) View(ctx context.Context, do func(*View) error) (err error) {
-	select {
-	case <-s.closing:
-		return ErrClosed
-	default:
-	}
-	select {
-	case <-s.readers.free:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closing:
-		return ErrClosed
-	}
-	c, err := s.reader()
+	c, err := s.readers.take(ctx, s.closing)
 	if err != nil {
 		return err
 	}
@@ -42,6 +30,14 @@ func (s *Store) View(ctx context.Context, do func(*View) error) (err error) {
 		}
 	}()
 	return do(&View{c: c, s: s})
+}
+
+func (s *Store) openView() (*conn, error) {
+	c, err := openRawReader(s.path)
+	if err != nil {
+		return nil, openError(s.path, err)
+	}
+	return c, nil
 }
 
 // rid returns the number of a run.
