@@ -31,7 +31,7 @@ func (b backend) WindowStart(ctx context.Context, runID string, window int) (seq
 	return seq, err
 }
 
-func (b backend) After(ctx context.Context, runID string, after int64, limit int) ([]*store.Event, error) {
+func (b backend) After(ctx context.Context, runID string, after int64, limit int) (*store.EventChunk, error) {
 	return b.store.EventsAfterSeq(ctx, runID, after, limit)
 }
 

@@ -198,9 +198,12 @@ func TestFiresExactlyAndAnnounces(t *testing.T) {
 		require.NoError(t, err)
 		events, err := w.store.EventsAfterSeq(t.Context(), runs[0].RunID, 0, 1)
 		require.NoError(t, err)
-		require.Equal(t, wire.EventCronTriggered, events[0].Name)
-		require.EqualValues(t, 1, events[0].Seq)
-		require.JSONEq(t, fmt.Sprintf(`{"runId":%q,"cronId":"gateway:tick","workflow":"tick"}`, runs[0].RunID), string(events[0].Payload))
+		require.NotZero(t, events.Len())
+		var first store.Event
+		events.Event(0, &first)
+		require.Equal(t, wire.EventCronTriggered, first.Name)
+		require.EqualValues(t, 1, first.Seq)
+		require.JSONEq(t, fmt.Sprintf(`{"runId":%q,"cronId":"gateway:tick","workflow":"tick"}`, runs[0].RunID), string(first.Payload))
 		require.Contains(t, string(runs[0].CreatedBy), `"triggeredBy":"cron:gateway"`)
 		require.Contains(t, string(runs[0].CreatedBy), `"role":"system"`)
 		return nil

@@ -101,9 +101,9 @@ func TestRetryRunsWhatCameAfterAgain(t *testing.T) {
 	seqs := map[int64]bool{}
 	events, err := h.st.EventsAfterSeq(bg, "r", 0, 1000)
 	require.NoError(t, err)
-	for _, ev := range events {
-		require.False(t, seqs[ev.Seq])
-		seqs[ev.Seq] = true
+	for i := range events.Len() {
+		require.False(t, seqs[events.Seq(i)])
+		seqs[events.Seq(i)] = true
 	}
 }
 

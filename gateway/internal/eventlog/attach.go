@@ -178,8 +178,8 @@ func (l *Log) firstAfter(ctx context.Context, c *Cursor) (int64, error) {
 			return 0, fmt.Errorf("eventlog: reading run %s after %d: %w", r.id, c.pos, fl.err)
 		}
 		c.take(fl)
-		if len(c.chunk) > 0 {
-			return c.chunk[0].Seq, nil
+		if c.chunk != nil {
+			return c.chunk.Seq(0), nil
 		}
 	}
 }

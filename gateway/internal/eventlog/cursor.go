@@ -18,9 +18,11 @@ type Cursor struct {
 
 	pos    int64
 	flight *flight
-	chunk  []*store.Event // read from the store, not yet handed out
-	floor  int64          // position after the chunk, when it was a short read
-	limit  int            // of the next store read
+	chunk  *store.EventChunk // read from the store, nil when all of it was handed out
+	next   int               // the first of chunk that was not
+	made   []store.Event     // what was handed out of chunks last
+	floor  int64             // position after the chunk, when it was a short read
+	limit  int               // of the next store read
 	err    error
 
 	// Lag is counted over what was published after attaching: published minus
@@ -32,9 +34,9 @@ type Cursor struct {
 	seenBytes int64
 }
 
-// Next copies the next events, in order, into dst, which must not be empty. It
-// never blocks: 0 and no error mean that there is nothing now and that wake will be
-// called. ErrLagged, ErrRunNotFound (the run was removed) and ErrClosed are final; any
+// Next puts the next events, in order, into dst, which must not be empty. They are valid
+// until Next is called again. It never blocks: 0 and no error mean that there is nothing
+// now and that wake will be called. ErrLagged, ErrRunNotFound (the run was removed) and ErrClosed are final; any
 // other error comes from the store, and calling again tries again.
 func (c *Cursor) Next(dst []*store.Event) (int, error) {
 	if c.err != nil {
@@ -50,7 +52,7 @@ func (c *Cursor) Next(dst []*store.Event) (int, error) {
 	}
 	o := c.log.opts.Load()
 	for {
-		if len(c.chunk) > 0 {
+		if c.chunk != nil {
 			if err := c.checkLag(o); err != nil {
 				return 0, err
 			}
@@ -68,6 +70,7 @@ func (c *Cursor) Next(dst []*store.Event) (int, error) {
 			c.readAhead(o)
 			continue
 		}
+		c.made = nil
 		n, behind, err := c.fromRing(dst, o)
 		if err != nil || !behind {
 			return n, err
@@ -106,10 +109,17 @@ func (c *Cursor) fromRing(dst []*store.Event, o *Options) (n int, behind bool, e
 }
 
 func (c *Cursor) fromChunk(dst []*store.Event) int {
-	n := copy(dst, c.chunk)
-	c.chunk = c.chunk[n:]
+	n := min(len(dst), c.chunk.Len()-c.next)
+	if len(c.made) < n {
+		c.made = make([]store.Event, n)
+	}
+	for i := range n {
+		dst[i] = &c.made[i]
+		c.chunk.Event(c.next+i, dst[i])
+	}
+	c.next += n
 	c.deliver(dst[:n])
-	if len(c.chunk) == 0 {
+	if c.next == c.chunk.Len() {
 		c.chunk = nil
 		c.pos = max(c.pos, c.floor)
 	}
@@ -132,14 +142,16 @@ func (c *Cursor) land() error {
 }
 
 func (c *Cursor) take(fl *flight) {
-	c.chunk, c.floor = fl.events, 0
-	if n := len(fl.events); n > 0 {
-		c.limit = chunkLimit(n, fl.bytes, fl.most)
+	c.chunk, c.next, c.floor = fl.events, 0, 0
+	n := fl.events.Len()
+	if n > 0 {
+		c.limit = chunkLimit(n, fl.events.Bytes(), fl.most)
 	}
-	if len(fl.events) < fl.limit {
+	if n < fl.limit {
 		c.floor = fl.floor
 	}
-	if len(c.chunk) == 0 {
+	if n == 0 {
+		c.chunk = nil
 		c.pos = max(c.pos, c.floor)
 	}
 }
@@ -147,10 +159,10 @@ func (c *Cursor) take(fl *flight) {
 // readAhead begins the read behind a chunk that is about to be handed out, so that reading
 // and sending go on at the same time.
 func (c *Cursor) readAhead(o *Options) {
-	if len(c.chunk) == 0 || c.floor != 0 {
+	if c.chunk == nil || c.floor != 0 {
 		return // the ring has what follows
 	}
-	last := c.chunk[len(c.chunk)-1].Seq
+	last := c.chunk.Seq(c.chunk.Len() - 1)
 	c.run.mu.RLock()
 	behind := last < c.run.base
 	c.run.mu.RUnlock()
@@ -216,5 +228,5 @@ func (c *Cursor) Detach() {
 	c.run.removeCursor(c)
 	c.log.release(c.run)
 	c.log.cursors.Add(-1)
-	c.run, c.chunk, c.flight, c.err = nil, nil, nil, ErrClosed
+	c.run, c.chunk, c.made, c.flight, c.err = nil, nil, nil, nil, ErrClosed
 }

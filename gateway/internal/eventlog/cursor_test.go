@@ -128,7 +128,7 @@ func TestChunksAreBoundedInBytes(t *testing.T) {
 	l := newLog(t, m, Options{})
 	r, _ := attach(t, l, "r", at(0))
 	r.until(100)
-	require.LessOrEqual(t, cap(r.c.chunk), minChunk)
+	require.LessOrEqual(t, r.c.chunk.Len(), minChunk)
 	r.until(300)
 	require.Equal(t, seqs(1, 300), r.got)
 	require.LessOrEqual(t, l.fetch.bytes, int64(keptBytes))

@@ -24,11 +24,13 @@ type flight struct {
 	waiters []*Cursor // guarded by fetcher.mu
 	ahead   bool      // nobody has asked for it yet; likewise
 
-	events []*store.Event
-	bytes  int64
+	events *store.EventChunk
 	floor  int64 // a reader of a short answer has everything up to here
 	err    error
 }
+
+// bytes is the memory of a flight that landed.
+func (fl *flight) bytes() int64 { return fl.events.Bytes() + flightOverhead }
 
 // keptBytes bounds the chunks that stay in memory after their read. What they say
 // never changes, and readers who come back together ask for the same ones.
@@ -105,15 +107,15 @@ func (f *fetcher) queued(fl *flight) *flight {
 // ring: so reading need not wait until that reader runs and asks. Reads that readers wait
 // for go first, and nothing is read behind a chunk that nobody has asked for.
 func (f *fetcher) goOn(fl *flight) {
-	n := len(fl.events)
+	n := fl.events.Len()
 	if f.closed || len(f.queue) > 0 || len(fl.waiters) == 0 || n == 0 || n < fl.limit {
 		return
 	}
-	key := fetchKey{fl.key.runID, fl.events[n-1].Seq}
+	key := fetchKey{fl.key.runID, fl.events.Seq(n - 1)}
 	if key.after >= fl.floor || f.flights[key] != nil {
 		return
 	}
-	f.queued(&flight{key: key, run: fl.run, limit: chunkLimit(n, fl.bytes, fl.most), most: fl.most, ahead: true})
+	f.queued(&flight{key: key, run: fl.run, limit: chunkLimit(n, fl.events.Bytes(), fl.most), most: fl.most, ahead: true})
 }
 
 func (f *fetcher) work() {
@@ -143,9 +145,6 @@ func (f *fetcher) read(fl *flight) {
 	if fl.err = f.ctx.Err(); fl.err == nil {
 		fl.events, fl.err = f.backend.After(f.ctx, fl.key.runID, fl.key.after, fl.limit)
 	}
-	for _, ev := range fl.events {
-		fl.bytes += eventBytes(ev)
-	}
 	f.mu.Lock()
 	if fl.err == nil {
 		f.goOn(fl)
@@ -166,13 +165,12 @@ func (f *fetcher) read(fl *flight) {
 // keep holds a chunk for later readers and lets the oldest ones go.
 func (f *fetcher) keep(fl *flight) {
 	f.kept = append(f.kept, fl)
-	fl.bytes += eventOverhead
-	f.bytes += fl.bytes
+	f.bytes += fl.bytes()
 	for f.bytes > keptBytes {
 		old := f.kept[0]
 		f.kept[0] = nil
 		f.kept = f.kept[1:]
-		f.bytes -= old.bytes
+		f.bytes -= old.bytes()
 		f.forget(old)
 	}
 }

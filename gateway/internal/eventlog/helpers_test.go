@@ -35,6 +35,8 @@ func newMemory() *memory {
 	return &memory{runs: map[string][]*store.Event{}, next: map[string]int64{}}
 }
 
+func payload(runID string, seq int64) string { return fmt.Sprintf(`{"runId":%q,"n":%d}`, runID, seq) }
+
 // commit stores n events of a run and returns them, as the committer would.
 func (m *memory) commit(runID string, n int) []*store.Event {
 	m.mu.Lock()
@@ -47,7 +49,7 @@ func (m *memory) commit(runID string, n int) []*store.Event {
 		m.version++
 		seq := m.next[runID]
 		ev := &store.Event{RunID: runID, Seq: seq, StateVersion: m.version, Name: "task.output",
-			Payload: json.RawMessage(fmt.Sprintf(`{"runId":%q,"n":%d}`, runID, seq))}
+			Payload: json.RawMessage(payload(runID, seq))}
 		m.next[runID]++
 		m.runs[runID] = append(m.runs[runID], ev)
 		out = append(out, ev)
@@ -105,7 +107,7 @@ func (m *memory) WindowStart(_ context.Context, runID string, window int) (int64
 	return evs[max(0, len(evs)-window)].Seq, nil
 }
 
-func (m *memory) After(ctx context.Context, runID string, after int64, limit int) ([]*store.Event, error) {
+func (m *memory) After(ctx context.Context, runID string, after int64, limit int) (*store.EventChunk, error) {
 	m.mu.Lock()
 	m.afters++
 	m.reading++
@@ -126,8 +128,11 @@ func (m *memory) After(ctx context.Context, runID string, after int64, limit int
 	}
 	evs := m.runs[runID]
 	i := sort.Search(len(evs), func(i int) bool { return evs[i].Seq > after })
-	evs = evs[i:min(len(evs), i+limit)]
-	return append([]*store.Event(nil), evs...), ctx.Err()
+	chunk := store.NewEventChunk(runID, false, limit)
+	for _, ev := range evs[i:min(len(evs), i+limit)] {
+		chunk.Add(ev.Seq, ev.StateVersion, []byte(ev.Name), ev.Payload)
+	}
+	return chunk, ctx.Err()
 }
 
 // reader drains a cursor in its own time, waiting for wakes.
@@ -165,6 +170,9 @@ func (r *reader) until(seq int64) {
 		}
 		for _, ev := range buf[:n] {
 			r.got = append(r.got, ev.Seq)
+			if len(ev.Payload) < 1000 { // not one that a test has put there
+				require.Equal(r.t, payload(r.c.run.id, ev.Seq), string(ev.Payload))
+			}
 		}
 	}
 }

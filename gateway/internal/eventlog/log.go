@@ -30,7 +30,7 @@ type Backend interface {
 	// the oldest when there are fewer, or 0 with none.
 	WindowStart(ctx context.Context, runID string, window int) (int64, error)
 	// After returns, in order, at most limit pushed events with a seq above after.
-	After(ctx context.Context, runID string, after int64, limit int) ([]*store.Event, error)
+	After(ctx context.Context, runID string, after int64, limit int) (*store.EventChunk, error)
 }
 
 // Defaults of Options.

@@ -7,10 +7,12 @@ import (
 	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 )
 
-// Estimated memory of an event beside its bytes, and of a window beside its events.
+// Estimated memory of an event beside its bytes, and of a window and a flight beside their
+// events.
 const (
-	eventOverhead = 224
-	runOverhead   = 512
+	eventOverhead  = 224
+	runOverhead    = 512
+	flightOverhead = 512
 )
 
 func eventBytes(ev *store.Event) int64 {

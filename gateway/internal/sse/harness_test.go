@@ -17,6 +17,7 @@ import (
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
+	"github.com/smithersai/caddy-smithers/gateway/internal/store"
 	"github.com/smithersai/caddy-smithers/gateway/wire"
 )
 
@@ -51,12 +52,16 @@ func (d *database) WindowStart(_ context.Context, runID string, window int) (int
 	return int64(max(len(d.runs[runID])-window+1, 1)), nil
 }
 
-func (d *database) After(_ context.Context, runID string, after int64, limit int) ([]*eventlog.Event, error) {
+func (d *database) After(_ context.Context, runID string, after int64, limit int) (*store.EventChunk, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	events := d.runs[runID]
 	events = events[min(int(after), len(events)):]
-	return append([]*eventlog.Event(nil), events[:min(limit, len(events))]...), nil
+	chunk := store.NewEventChunk(runID, false, limit)
+	for _, ev := range events[:min(limit, len(events))] {
+		chunk.Add(ev.Seq, ev.StateVersion, []byte(ev.Name), ev.Payload)
+	}
+	return chunk, nil
 }
 
 func (d *database) position(_ context.Context, runID string) (Position, error) {

@@ -56,17 +56,28 @@ func (v *View) eventRun(runID string) (e eventRun, err error) {
 	return e, err
 }
 
+// Events that share an allocation.
+const (
+	leastEvents = 16
+	mostEvents  = 512
+)
+
 // events collects rows of eventColumns. One allocation serves many of them.
 func (v *View) events(runID string, system bool, limit int, query string, args ...any) ([]*Event, error) {
-	var chunk eventChunk
+	var events []*Event
+	var block []Event
 	err := v.c.each(query, args, func(r row) error {
-		*chunk.next(limit) = Event{
+		if len(block) == cap(block) {
+			block = make([]Event, 0, max(min(2*cap(block), mostEvents, limit-len(events)), leastEvents))
+		}
+		block = append(block, Event{
 			RunID: runID, System: system, LogSeq: r.num(0), Seq: r.num(1), StateVersion: r.num(2),
 			Type: r.str(3), Name: r.str(4), Payload: r.json(5), Detail: r.json(6), AtMs: r.num(7),
-		}
+		})
+		events = append(events, &block[len(block)-1])
 		return nil
 	})
-	return chunk.events, err
+	return events, err
 }
 
 // EventsLog returns at most limit events of the whole log with a LogSeq above

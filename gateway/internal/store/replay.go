@@ -24,11 +24,10 @@ const sqlReplayRun = `SELECT rid, system, (SELECT log_seq FROM gateway_events e
 	WHERE e.rid = r.rid AND seq IS NOT NULL AND seq > ?2 ORDER BY seq LIMIT 1)
 	FROM gateway_runs r WHERE run_id = ?1`
 
-// EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in order,
-// without LogSeq, Type, Detail and AtMs, which no stream tells. Events share memory. It
+// EventsAfterSeq returns at most limit pushed events with a seq above afterSeq, in order. It
 // sees whatever was committed before the call and waits for a connection until ctx ends.
 // ErrNotFound if there is no such run, ErrClosed, ErrUnavailable.
-func (s *Store) EventsAfterSeq(ctx context.Context, runID string, afterSeq int64, limit int) (events []*Event, err error) {
+func (s *Store) EventsAfterSeq(ctx context.Context, runID string, afterSeq int64, limit int) (events *EventChunk, err error) {
 	err = s.replay(ctx, func(c *rawConn) (err error) {
 		events, err = c.eventsAfter(runID, afterSeq, limit)
 		return err
@@ -65,7 +64,7 @@ func (s *Store) warm() {
 	const nobody = -1
 	ctx := context.Background()
 	_ = s.replay(ctx, func(c *rawConn) error {
-		_, err := c.eventsFrom(Event{}, nobody, 0, 1)
+		err := c.eventsFrom(NewEventChunk("", false, 1), nobody, 0)
 		if err == nil {
 			_, err = c.eventsAfter("", 0, 1)
 		}
@@ -83,7 +82,7 @@ func (s *Store) warm() {
 
 // eventsAfter reads the events while the query for the run stands at its row: until that
 // ends, both see the same snapshot. A run's number may be another run's later.
-func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events []*Event, err error) {
+func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events *EventChunk, err error) {
 	s, err := c.prepare(sqlReplayRun)
 	if err != nil {
 		return nil, err
@@ -102,9 +101,11 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events [
 		if run.null(2) {
 			return false
 		}
-		like, rid := Event{RunID: runID, System: run.num(1) != 0}, run.num(0)
-		if events, inner = c.eventsFrom(like, rid, run.num(2), limit); errors.Is(inner, sqlitefile.ErrFormat) {
-			events, inner = c.eventsOf(like, rid, afterSeq, limit)
+		rid, system, begin := run.num(0), run.num(1) != 0, run.num(2)
+		events = NewEventChunk(runID, system, limit)
+		if inner = c.eventsFrom(events, rid, begin); errors.Is(inner, sqlitefile.ErrFormat) {
+			events = NewEventChunk(runID, system, limit)
+			inner = c.eventsOf(events, rid, afterSeq)
 		}
 		return false
 	})
@@ -120,83 +121,34 @@ const eventTreeColumns = 7
 
 // eventsFrom is eventsOf from the pages of the table, beginning with the event of a log
 // number: a third of the time. sqlitefile.ErrFormat says that eventsOf has to do it.
-func (c *rawConn) eventsFrom(like Event, rid, logSeq int64, limit int) ([]*Event, error) {
+func (c *rawConn) eventsFrom(chunk *EventChunk, rid, logSeq int64) error {
 	defer c.endPage()
 	t, err := c.eventTree()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var chunk eventChunk
-	err = t.From(sqlitefile.Key{rid, logSeq}, func(r *sqlitefile.Row) bool {
+	return t.From(sqlitefile.Key{rid, logSeq}, func(r *sqlitefile.Row) bool {
 		if r.Int(0) != rid {
 			return false
 		}
 		if !r.Null(2) {
-			ev := chunk.next(limit)
-			*ev = like
-			ev.Seq, ev.StateVersion = r.Int(2), r.Int(3)
-			ev.Name, ev.Payload = chunk.name(r.Bytes(5)), chunk.copy(r.Bytes(6))
+			chunk.Add(r.Int(2), r.Int(3), r.Bytes(5), r.Bytes(6))
 		}
-		return len(chunk.events) < limit
+		return chunk.Len() < chunk.limit
 	})
-	return chunk.events, err
 }
 
-// eventsOf returns events of the run with a number, each begun as a copy of one.
-func (c *rawConn) eventsOf(like Event, rid, afterSeq int64, limit int) ([]*Event, error) {
+// eventsOf adds the run's events behind a number to its chunk, as many as that may have.
+func (c *rawConn) eventsOf(chunk *EventChunk, rid, afterSeq int64) error {
 	s, err := c.prepare(sqlEventsAfter)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.bindInts(s, 1, rid, afterSeq, int64(limit)); err != nil {
-		return nil, err
+	if err := c.bindInts(s, 1, rid, afterSeq, int64(chunk.limit)); err != nil {
+		return err
 	}
-	var chunk eventChunk
-	err = c.each(s, func(r rawRow) bool {
-		ev := chunk.next(limit)
-		*ev = like
-		ev.Seq, ev.StateVersion = r.num(0), r.num(1)
-		ev.Name, ev.Payload = chunk.name(r.bytes(2)), chunk.copy(r.bytes(3))
+	return c.each(s, func(r rawRow) bool {
+		chunk.Add(r.num(0), r.num(1), r.bytes(2), r.bytes(3))
 		return true
 	})
-	return chunk.events, err
-}
-
-// eventChunk gathers events whose memory they share.
-type eventChunk struct {
-	events []*Event
-	block  []Event
-	bytes  []byte
-	last   string // the name of the event before, which most of a history share
-}
-
-func (k *eventChunk) next(limit int) *Event {
-	if k.events == nil {
-		k.events = make([]*Event, 0, min(limit, 1024))
-	}
-	if len(k.block) == cap(k.block) {
-		k.block = make([]Event, 0, min(max(2*cap(k.block), 16), 512, max(limit-len(k.events), 1)))
-	}
-	k.block = k.block[:len(k.block)+1]
-	ev := &k.block[len(k.block)-1]
-	k.events = append(k.events, ev)
-	return ev
-}
-
-func (k *eventChunk) name(b []byte) string {
-	if string(b) != k.last {
-		k.last = string(b)
-	}
-	return k.last
-}
-
-const chunkArena = 32 << 10 // bytes of payloads that share an allocation
-
-func (k *eventChunk) copy(b []byte) []byte {
-	if len(b) > cap(k.bytes)-len(k.bytes) {
-		k.bytes = make([]byte, 0, max(len(b), min(max(2*cap(k.bytes), 2<<10), chunkArena)))
-	}
-	from := len(k.bytes)
-	k.bytes = append(k.bytes, b...)
-	return k.bytes[from:len(k.bytes):len(k.bytes)]
 }

@@ -62,8 +62,18 @@ func TestReplayTellsWhatTheLogTells(t *testing.T) {
 		})
 		got, err := s.EventsAfterSeq(t.Context(), c.run, c.after, c.limit)
 		require.Equal(t, wanted, err, c)
-		require.Equal(t, want, got, c)
+		require.Equal(t, want, eventsIn(got), c)
 	}
+}
+
+// eventsIn are the events of a chunk, nil if there are none.
+func eventsIn(chunk *EventChunk) (events []*Event) {
+	for i := range chunk.Len() {
+		ev := new(Event)
+		chunk.Event(i, ev)
+		events = append(events, ev)
+	}
+	return events
 }
 
 // TestReplayFromPages: what the pages tell is what SQLite tells, without its help, whatever
@@ -101,8 +111,9 @@ func TestReplayFromPages(t *testing.T) {
 				for rid := range int64(8) {
 					for _, limit := range []int{1, 10, 5000} {
 						for after := int64(0); after < 240; after += 59 {
-							want, err := c.eventsOf(Event{}, rid, after, limit)
-							require.NoError(t, err)
+							told := NewEventChunk("", false, limit)
+							require.NoError(t, c.eventsOf(told, rid, after))
+							want := eventsIn(told)
 							var from int64
 							if len(want) > 0 {
 								from = want[0].LogSeq
@@ -113,9 +124,9 @@ func TestReplayFromPages(t *testing.T) {
 							} else {
 								from = 1 << 40
 							}
-							got, err := c.eventsFrom(Event{}, rid, from, limit)
-							require.NoError(t, err)
-							require.Equal(t, want, got, "run %d after %d, %d", rid, after, limit)
+							got := NewEventChunk("", false, limit)
+							require.NoError(t, c.eventsFrom(got, rid, from))
+							require.Equal(t, want, eventsIn(got), "run %d after %d, %d", rid, after, limit)
 						}
 					}
 				}
@@ -137,7 +148,7 @@ func TestReplayAfterVacuum(t *testing.T) {
 	look := func() {
 		got, err := s.EventsAfterSeq(t.Context(), "r", 0, 10)
 		require.NoError(t, err)
-		require.Len(t, got, 1)
+		require.Equal(t, 1, got.Len())
 	}
 	look()
 	c, err := dial(s.path, "rw")
@@ -156,13 +167,12 @@ func TestReplayFallsBack(t *testing.T) {
 	update(t, s, func(tx *Tx) error { return tx.Append("r", pushed(1)) })
 	require.NoError(t, s.replay(t.Context(), func(c *rawConn) error {
 		c.tree.Root = 1 // the schema, which is a table of another kind
-		_, err := c.eventsFrom(Event{}, 1, 0, 1)
-		require.ErrorIs(t, err, sqlitefile.ErrFormat)
+		require.ErrorIs(t, c.eventsFrom(NewEventChunk("", false, 1), 1, 0), sqlitefile.ErrFormat)
 		return nil
 	}))
 	got, err := s.EventsAfterSeq(t.Context(), "r", 0, 10)
 	require.NoError(t, err)
-	require.Len(t, got, 1)
+	require.Equal(t, 1, got.Len())
 }
 
 func TestReplaySeesEachCommit(t *testing.T) {
@@ -172,7 +182,7 @@ func TestReplaySeesEachCommit(t *testing.T) {
 		update(t, s, func(tx *Tx) error { return tx.Append("r", pushed(i)) })
 		got, err := s.EventsAfterSeq(t.Context(), "r", int64(i), 10)
 		require.NoError(t, err)
-		require.Len(t, got, 1)
+		require.Equal(t, 1, got.Len())
 	}
 }
 
@@ -191,11 +201,11 @@ func TestReplaysOfManyReaders(t *testing.T) {
 		wg.Go(func() {
 			for after := int64(0); after < 2000; {
 				got, err := s.EventsAfterSeq(context.Background(), "r", after, 300)
-				if err != nil || len(got) == 0 {
-					t.Errorf("after %d: %d events, %v", after, len(got), err)
+				if err != nil || got.Len() == 0 {
+					t.Errorf("after %d: %d events, %v", after, got.Len(), err)
 					return
 				}
-				for _, ev := range got {
+				for _, ev := range eventsIn(got) {
 					if after++; ev.Seq != after || string(ev.Payload) != string(pushed(int(after-1)).Payload) {
 						t.Errorf("event %d: %+v", after, ev)
 						return
@@ -231,7 +241,7 @@ func TestReplayIsPlannedOnce(t *testing.T) {
 		update(t, s, func(tx *Tx) error { return tx.Append(fmt.Sprint("r", i), pushed(i)) })
 		got, err := s.EventsAfterSeq(t.Context(), fmt.Sprint("r", i), 0, 10+i)
 		require.NoError(t, err)
-		require.Len(t, got, 1)
+		require.Equal(t, 1, got.Len())
 	}
 	s.warming.Wait()
 	for _, c := range s.replays.idle {
@@ -301,7 +311,7 @@ func BenchmarkEventsAfterSeq(b *testing.B) {
 		for after := int64(0); after < total; {
 			got, err := s.EventsAfterSeq(b.Context(), "r", after, 400)
 			require.NoError(b, err)
-			after = got[len(got)-1].Seq
+			after = got.Seq(got.Len() - 1)
 		}
 	}
 	b.ReportMetric(float64(total*b.N)/b.Elapsed().Seconds(), "rows/s")

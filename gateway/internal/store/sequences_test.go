@@ -103,8 +103,8 @@ func TestSequencesProperty(t *testing.T) {
 				checkLog(t, v, id)
 				events, err := s.EventsAfterSeq(t.Context(), id, 0, 1<<20)
 				require.NoError(t, err)
-				require.Len(t, events, len(published[id]))
-				for i, ev := range events {
+				require.Equal(t, len(published[id]), events.Len())
+				for i, ev := range eventsIn(events) {
 					require.EqualValues(t, i+1, ev.Seq)
 					require.Equal(t, published[id][ev.Seq], ev.StateVersion)
 				}
@@ -155,21 +155,21 @@ func TestEventReads(t *testing.T) {
 		}{{0, 100, 1, 10, 10}, {0, 3, 1, 3, 3}, {4, 3, 5, 7, 3}, {9, 5, 10, 10, 1}, {10, 5, 0, 0, 0}, {99, 5, 0, 0, 0}} {
 			got, err := s.EventsAfterSeq(t.Context(), "r", c.after, c.limit)
 			require.NoError(t, err)
-			require.Len(t, got, c.n)
+			require.Equal(t, c.n, got.Len())
 			if c.n > 0 {
-				require.Equal(t, []int64{c.first, c.last}, []int64{got[0].Seq, got[c.n-1].Seq})
+				require.Equal(t, []int64{c.first, c.last}, []int64{got.Seq(0), got.Seq(c.n - 1)})
 			}
 		}
 		one, err := s.EventsAfterSeq(t.Context(), "r", 0, 1)
 		require.NoError(t, err)
 		want := pushed(1)
-		require.Equal(t, &Event{RunID: "r", Seq: 1, StateVersion: 2, Name: want.Name, Payload: want.Payload}, one[0])
+		require.Equal(t, &Event{RunID: "r", Seq: 1, StateVersion: 2, Name: want.Name, Payload: want.Payload}, eventsIn(one)[0])
 		log, err := v.EventsLog("r", 3, 4)
 		require.NoError(t, err)
 		require.Equal(t, []int64{4, 7}, []int64{log[0].LogSeq, log[3].LogSeq})
 		sys, err := s.EventsAfterSeq(t.Context(), "sys", 0, 5)
 		require.NoError(t, err)
-		require.True(t, sys[0].System)
+		require.True(t, eventsIn(sys)[0].System)
 
 		b, err := v.EventBounds("r")
 		require.NoError(t, err)

@@ -51,12 +51,16 @@ func (j *journal) WindowStart(_ context.Context, runID string, window int) (int6
 	return int64(max(0, len(j.runs[runID])-window) + 1), nil
 }
 
-func (j *journal) After(_ context.Context, runID string, after int64, limit int) ([]*store.Event, error) {
+func (j *journal) After(_ context.Context, runID string, after int64, limit int) (*store.EventChunk, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	evs := j.runs[runID]
 	i := sort.Search(len(evs), func(i int) bool { return evs[i].Seq > after })
-	return slices.Clone(evs[i:min(len(evs), i+limit)]), j.err
+	chunk := store.NewEventChunk(runID, false, limit)
+	for _, ev := range evs[i:min(len(evs), i+limit)] {
+		chunk.Add(ev.Seq, ev.StateVersion, []byte(ev.Name), ev.Payload)
+	}
+	return chunk, j.err
 }
 
 func (j *journal) create(runIDs ...string) {
