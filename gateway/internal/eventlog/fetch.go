@@ -72,22 +72,22 @@ func (f *fetcher) start(r *run, after int64, limit, most int, waiter *Cursor) *f
 		return nil
 	}
 	fl := f.flights[key]
-	if fl != nil && fl.run == r {
-		if !fl.ahead {
+	if fl == nil || fl.run != r {
+		fl = f.queued(&flight{key: key, run: r, limit: limit, most: most})
+		f.hire()
+	} else {
+		ahead := fl.ahead
+		fl.ahead = false
+		if !ahead {
 			f.shared++
 		}
-		fl.ahead = false
 		select {
 		case <-fl.done:
+			if ahead && f.goOn(fl) {
+				f.hire()
+			}
 			return fl
 		default:
-		}
-	} else {
-		fl = f.queued(&flight{key: key, run: r, limit: limit, most: most})
-		if f.workers < f.max {
-			f.workers++
-			f.wg.Add(1)
-			go f.work()
 		}
 	}
 	if waiter != nil {
@@ -103,19 +103,29 @@ func (f *fetcher) queued(fl *flight) *flight {
 	return fl
 }
 
-// goOn queues the read behind one that somebody waited for and that did not reach the
-// ring: so reading need not wait until that reader runs and asks. Reads that readers wait
-// for go first, and nothing is read behind a chunk that nobody has asked for.
-func (f *fetcher) goOn(fl *flight) {
+// hire has one more goroutine work on the queue if there may be one.
+func (f *fetcher) hire() {
+	if f.workers < f.max {
+		f.workers++
+		f.wg.Add(1)
+		go f.work()
+	}
+}
+
+// goOn queues the read behind one that is done and that somebody has asked for, unless it
+// reached the ring: so reading need not wait until that reader wants more. Reads that
+// readers wait for go first, and nothing is read behind a chunk that nobody has asked for.
+func (f *fetcher) goOn(fl *flight) bool {
 	n := fl.events.Len()
-	if f.closed || len(f.queue) > 0 || len(fl.waiters) == 0 || n == 0 || n < fl.limit {
-		return
+	if f.closed || len(f.queue) > 0 || n == 0 || n < fl.limit {
+		return false
 	}
 	key := fetchKey{fl.key.runID, fl.events.Seq(n - 1)}
 	if key.after >= fl.floor || f.flights[key] != nil {
-		return
+		return false
 	}
 	f.queued(&flight{key: key, run: fl.run, limit: chunkLimit(n, fl.events.Bytes(), fl.most), most: fl.most, ahead: true})
+	return true
 }
 
 func (f *fetcher) work() {
@@ -147,7 +157,9 @@ func (f *fetcher) read(fl *flight) {
 	}
 	f.mu.Lock()
 	if fl.err == nil {
-		f.goOn(fl)
+		if !fl.ahead {
+			f.goOn(fl)
+		}
 		f.keep(fl)
 	} else {
 		f.forget(fl)

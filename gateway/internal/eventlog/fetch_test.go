@@ -13,6 +13,9 @@ func TestReadingKeepsAheadOfItsReader(t *testing.T) {
 	r, _ := attach(t, l, "r", at(0))
 	l.fetch.wg.Wait()
 	require.Equal(t, 3, m.afters, "the first chunk, the one behind it, and one more that nobody has asked for")
+	r.until(firstChunk + 1) // with the second chunk it asks for the third, which is there
+	l.fetch.wg.Wait()
+	require.Equal(t, 4, m.afters)
 	r.until(1000)
 	l.fetch.wg.Wait()
 	require.Equal(t, seqs(1, 1000), r.got)
