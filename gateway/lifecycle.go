@@ -44,8 +44,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	collect() // before the first requests, which would share the processors with it
 	g.current.Store(run)
-	collect()
 	g.logger.Info("gateway started", zap.String("version", Version), zap.String("db", run.store.Path()),
 		zap.String("module", top.settings.Module), zap.String("module_state", top.workflows.state),
 		zap.Int("workflows", top.workflows.count()))
