@@ -207,6 +207,6 @@ func checkRaised(t *testing.T, s *Store, action string, events int64) {
 		require.EqualValues(t, 1, start)
 		got, err := s.EventsAfterSeq(t.Context(), "r", 1, 10)
 		require.NoError(t, err)
-		require.Len(t, got, 1)
+		require.Equal(t, 1, got.Len())
 	})
 }

@@ -224,7 +224,7 @@ func TestStreamEndsOnStorageError(t *testing.T) {
 	g.journal.create("a")
 	big := g.journal
 	big.log = eventlog.New(&journal{runs: nil}, eventlog.Options{}) // commit without publishing
-	big.emit("a", 5000) // more than is read ahead
+	big.emit("a", 5000)                                             // more than is read ahead
 	big.log.Close()
 	big.log = g.log
 	c := g.session("op")
