@@ -139,7 +139,7 @@ func (h *Host) compile(source string) ([]byte, error) {
 	var code []byte
 	err := h.slice(vm, compileLimit, func() (err error) {
 		vm.js.SetMemoryLimit(math.MaxInt64) // the compiler may need more than what it makes
-		code, err = vm.js.Compile(source, true)
+		code, err = vm.js.CompileWrapped(source)
 		return err
 	})
 	if errors.Is(err, errAbandoned) {

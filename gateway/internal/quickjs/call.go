@@ -55,12 +55,24 @@ func (vm *VM) Load(code []byte) (v Value, err error) {
 // Compile makes bytecode of a script. Without debug information it is half as long,
 // and errors have no places. Errors are *Error.
 func (vm *VM) Compile(source string, debug bool) (code []byte, err error) {
+	if !debug {
+		lib.XJS_SetStripInfo(vm.thread.tls, vm.runtime, lib.MJS_STRIP_SOURCE|lib.MJS_STRIP_DEBUG)
+	}
+	return vm.compile(source, false)
+}
+
+// CompileWrapped is Compile, with debug information, of a script that calls a function
+// around all the rest, as bundlers make it. The engine keeps the text of each function for
+// toString, and so all of the script once more; CompileWrapped leaves out that of the
+// functions that stand outermost.
+func (vm *VM) CompileWrapped(source string) (code []byte, err error) {
+	return vm.compile(source, true)
+}
+
+func (vm *VM) compile(source string, wrapped bool) (code []byte, err error) {
 	var done bool
 	defer vm.guard(&done)
 	tls := vm.thread.tls
-	if !debug {
-		lib.XJS_SetStripInfo(tls, vm.runtime, lib.MJS_STRIP_SOURCE|lib.MJS_STRIP_DEBUG)
-	}
 	source = validUTF8(source)
 	p := vm.thread.cString(source)
 	if p == 0 {
@@ -74,10 +86,29 @@ func (vm *VM) Compile(source string, debug bool) (code []byte, err error) {
 		done = true
 		return nil, err
 	}
+	if wrapped {
+		dropOutermostText(object)
+	}
 	code, err = vm.bytecode(object)
 	lib.XFreeValue(tls, vm.context, object)
 	done = true
 	return code, err
+}
+
+// dropOutermostText makes the functions right below a compiled script forget their text.
+func dropOutermostText(script lib.TJSValue) {
+	f := functionAt(script)
+	for i := range int(f.Fcpool_count) {
+		if v := *valueAt(f.Fcpool, i); tagOf(v) == lib.EJS_TAG_FUNCTION_BYTECODE {
+			functionAt(v).Fdebug.Fsource_len = 0
+		}
+	}
+}
+
+// functionAt is a compiled function.
+func functionAt(v lib.TJSValue) *lib.TJSFunctionBytecode {
+	p := objectOf(v)
+	return *(**lib.TJSFunctionBytecode)(unsafe.Pointer(&p))
 }
 
 func (vm *VM) bytecode(object lib.TJSValue) ([]byte, error) {

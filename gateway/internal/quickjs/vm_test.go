@@ -198,3 +198,28 @@ func TestThreadsAreShared(t *testing.T) {
 		(<-threads).Close()
 	}
 }
+
+// The function around a bundle does not keep the text of all of it; those within keep
+// theirs, and places of errors are what they were.
+func TestWrapperKeepsNoText(t *testing.T) {
+	source := `"use strict";
+(() => {
+  function inner(a) { /* a remark */ return a; }
+  globalThis.text = String(inner);
+  globalThis.stack = new Error("here").stack;
+})();
+`
+	vm := testVM(t, nil)
+	whole, err := vm.Compile(source, true)
+	require.NoError(t, err)
+	must(t, vm, source)
+	stack := must(t, vm, `stack`)
+	code, err := vm.CompileWrapped(source)
+	require.NoError(t, err)
+	require.Less(t, len(code), len(whole)-len(source)/2)
+	v, err := vm.Load(code)
+	require.NoError(t, err)
+	vm.Free(v)
+	require.Equal(t, "function inner(a) { /* a remark */ return a; }", must(t, vm, `text`))
+	require.Equal(t, stack, must(t, vm, `stack`))
+}
