@@ -23,7 +23,7 @@ func BenchmarkVM(b *testing.B) {
 	m := load(b, h, "w.mjs", helloModule)
 	defer reportCPU(b)()
 	for b.Loop() {
-		vm, _, err := m.boot()
+		vm, err := m.fresh()
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func BenchmarkPrelude(b *testing.B) {
 	h := testHost(b, HostOptions{})
 	defer reportCPU(b)()
 	for b.Loop() {
-		vm, err := h.newVM([2]int32{})
+		vm, err := h.newVM()
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func BenchmarkBundleLoad(b *testing.B) {
 	b.Run("bytecode", func(b *testing.B) {
 		defer reportCPU(b)()
 		for b.Loop() {
-			vm, _, err := m.boot()
+			vm, err := m.fresh()
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -77,6 +77,7 @@ type Host struct {
 
 	mu      sync.Mutex
 	modules map[*Module]struct{}
+	spare   *VM // with the prelude only, or nil
 	closed  bool
 }
 
@@ -149,6 +150,7 @@ func (h *Host) Close() {
 	for m := range modules {
 		m.pool.close()
 	}
+	h.dropSpare()
 	h.cancel()
 	h.wg.Wait()
 	if h.options.HTTPClient == nil {
@@ -156,7 +158,7 @@ func (h *Host) Close() {
 	}
 }
 
-// dropReady frees the VMs that modules keep ready for their next runs.
+// dropReady frees the VMs that are kept ready for the next runs.
 func (h *Host) dropReady() {
 	h.mu.Lock()
 	modules := slices.Collect(maps.Keys(h.modules))
@@ -164,6 +166,7 @@ func (h *Host) dropReady() {
 	for _, m := range modules {
 		m.pool.drop()
 	}
+	h.dropSpare()
 }
 
 // Stats of a host, for metrics and health.

@@ -12,8 +12,6 @@ func (vm *VM) pureOp(op string, args []any) (result any, known bool, err error) 
 	switch op {
 	case "env":
 		return vm.host.env, true, nil
-	case "moduleSeed":
-		return vm.seed[argInt(args, 0)&1], true, nil
 	case "chunk":
 		result, err = vm.loadChunk(argText(args, 0))
 	case "duration":

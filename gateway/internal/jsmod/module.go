@@ -90,8 +90,8 @@ func (e *RegisterError) Unwrap() error { return e.Cause }
 // cannot happen while a module loads.
 var ErrNeverRegistered = errors.New("register() never finished: it awaits something that does not happen while a module is loaded (timers, fetch and nodes belong inside a workflow)")
 
-// Load compiles a bundle, runs its register function in a throwaway VM and collects
-// the workflows. A module that throws gives a *RegisterError.
+// Load compiles a bundle, runs its register function in a VM that no run will use and
+// collects the workflows. A module that throws gives a *RegisterError.
 func (h *Host) Load(ctx context.Context, b Bundle) (*Module, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -102,11 +102,18 @@ func (h *Host) Load(ctx context.Context, b Bundle) (*Module, error) {
 		return nil, m.loadError(h.failure(err, m.positions))
 	}
 	m.code = code
-	vm, r, err := m.boot()
+	vm, err := h.newVM()
 	if err != nil {
 		return nil, err
 	}
-	vm.close()
+	strip := h.lacksSpare() && vm.save() == nil
+	r, err := m.boot(vm)
+	if err != nil {
+		return nil, err
+	}
+	if !strip || !vm.strip() || !h.keepSpare(vm) {
+		vm.close()
+	}
 	m.Workflows, m.Warnings = r.workflows, r.warnings
 	sort.Slice(m.Workflows, func(i, j int) bool { return m.Workflows[i].Key < m.Workflows[j].Key })
 	for i := range m.Workflows {
@@ -132,29 +139,39 @@ func (m *Module) Close() {
 	m.pool.close()
 }
 
-// boot makes a VM with the module loaded and registered.
-func (m *Module) boot() (*VM, *registrar, error) {
-	vm, err := m.host.newVM(m.seed)
-	if err != nil {
-		return nil, nil, err
-	}
+// boot loads and registers the module in a VM that has the prelude only. It closes the VM
+// if that fails.
+func (m *Module) boot(vm *VM) (*registrar, error) {
 	r := &registrar{module: m}
 	vm.handler = r
-	if err := vm.evaluate(m.code); err != nil {
+	if err := vm.evaluate(m.code, m.seed); err != nil {
 		vm.close()
-		return nil, nil, m.loadError(m.failure(err))
+		return nil, m.loadError(m.failure(err))
 	}
 	vm.handler = nil
+	var err error
 	switch {
 	case r.failed != nil:
 		err = m.loadError(r.failed)
 	case !r.done:
 		err = &BuildError{Path: m.Path, Err: ErrNeverRegistered}
 	default:
-		return vm, r, nil
+		return r, nil
 	}
 	vm.close()
-	return nil, nil, err
+	return nil, err
+}
+
+// fresh makes a VM with the module loaded.
+func (m *Module) fresh() (*VM, error) {
+	vm, err := m.host.newVM()
+	if err == nil {
+		_, err = m.boot(vm)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return vm, nil
 }
 
 func (m *Module) loadError(f *program.Failure) error {
@@ -177,11 +194,19 @@ func (m *Module) vm(ctx context.Context) (*VM, error) {
 	if err := m.host.memory.admit(ctx, m.host.dropReady); err != nil {
 		return nil, err
 	}
-	vm, _, err := m.boot()
-	if err == nil && !alone { // the copy would keep a lone run waiting; others are made soon
+	var err error
+	if vm = m.host.takeSpare(); vm != nil {
+		_, err = m.boot(vm)
+	} else {
+		vm, err = m.fresh()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !alone { // the copy would keep a lone run waiting; others are made soon
 		m.pool.adopt(vm)
 	}
-	return vm, err
+	return vm, nil
 }
 
 func hashSeed(hash string) [2]int32 {

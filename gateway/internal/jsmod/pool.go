@@ -117,8 +117,16 @@ func (p *pool) affords() bool {
 	return memory.used.Load()+4*minimumVM <= memory.total
 }
 
+// fill makes VMs ready, and the host's spare one if this run has taken it.
 func (p *pool) fill() {
 	defer p.wg.Done()
+	p.fillReady()
+	if p.affords() {
+		p.module.host.renewSpare()
+	}
+}
+
+func (p *pool) fillReady() {
 	for {
 		p.mu.Lock()
 		room := !p.closed && len(p.ready) < p.size
@@ -128,7 +136,7 @@ func (p *pool) fill() {
 			return
 		}
 		p.mu.Unlock()
-		vm, _, err := p.module.boot()
+		vm, err := p.module.fresh()
 		if err == nil {
 			err = vm.save()
 		}

@@ -105,14 +105,14 @@ func TestLongRunsGiveUpTheirCopies(t *testing.T) {
 		one.Close()
 	}
 	m.pool.wg.Wait() // one more may have been on its way
-	require.LessOrEqual(t, h.Stats().VMs, maxSaved)
+	require.LessOrEqual(t, h.Stats().VMs, maxSaved+1, "and the spare one")
 }
 
 // A VM that is at work when its copy is wanted back gives it up behind that.
 func TestCopyIsDroppedBehindASlice(t *testing.T) {
 	h := testHost(t, HostOptions{})
 	m := load(t, h, "w.mjs", body(`return 1;`))
-	vm, _, err := m.boot()
+	vm, err := m.fresh()
 	require.NoError(t, err)
 	defer vm.close()
 	require.NoError(t, vm.save())

@@ -14,7 +14,7 @@ import (
 // slicer is a host in fake time, with a VM whose slices the test makes up.
 func slicer(t *testing.T, o HostOptions) (*Host, *VM) {
 	h := testHost(t, o)
-	vm, err := h.newVM([2]int32{1, 2})
+	vm, err := h.newVM()
 	require.NoError(t, err)
 	return h, vm
 }
@@ -52,7 +52,7 @@ func TestSliceIsAbandonedAfterTheGrace(t *testing.T) {
 		require.Equal(t, 10*time.Second+abandonGrace, time.Since(start))
 		require.Equal(t, 1, h.Stats().Abandoned)
 		require.Equal(t, []int{1}, told)
-		other, err := h.newVM([2]int32{3, 4})
+		other, err := h.newVM()
 		require.NoError(t, err)
 		defer other.close()
 		require.NoError(t, h.slice(other, time.Second, func() error { return nil }), "others go on")
@@ -141,7 +141,7 @@ func TestLateSliceGivesItsPlaceAway(t *testing.T) {
 		start := time.Now()
 		ends := make(chan time.Duration, 2*h.turns.places)
 		for range 2 * h.turns.places {
-			vm, err := h.newVM([2]int32{1, 2})
+			vm, err := h.newVM()
 			require.NoError(t, err)
 			defer vm.close()
 			vm.key = "long"

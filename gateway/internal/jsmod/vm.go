@@ -36,7 +36,6 @@ type VM struct {
 	js      *quickjs.VM
 	entry   quickjs.Value // the prelude's turn function
 	handler hostHandler
-	seed    [2]int32 // of random numbers drawn while the module loads
 	counted int64    // bytes this VM stands with in the budget
 	expired atomic.Bool
 	waits   waits
@@ -48,12 +47,11 @@ type VM struct {
 }
 
 // newVM makes a VM with the prelude loaded.
-func (h *Host) newVM(seed [2]int32) (*VM, error) {
+func (h *Host) newVM() (*VM, error) {
 	if <-h.compiled; h.preludeErr != nil {
 		return nil, h.preludeErr
 	}
 	vm := h.emptyVM()
-	vm.seed = seed
 	h.liveVMs.Add(1)
 	if err := vm.do(vm.loadPrelude); err != nil {
 		vm.close()
@@ -205,9 +203,13 @@ func (vm *VM) loadChunk(name string) (any, error) {
 }
 
 // evaluate runs a module's bytecode and what it queued. The module stays, about twice as
-// large as its bytecode: looking for cycles in it would find none.
-func (vm *VM) evaluate(code []byte) error {
+// large as its bytecode: looking for cycles in it would find none. Random numbers that are
+// drawn meanwhile come of the seed.
+func (vm *VM) evaluate(code []byte, seed [2]int32) error {
 	return vm.do(func() error {
+		if _, err := vm.js.Call(vm.entry, "module", int(seed[0]), int(seed[1])); err != nil {
+			return err
+		}
 		vm.js.SetGCThreshold(min(firstCollection+2*int64(len(code)), vm.host.options.MemoryLimit/4))
 		v, err := vm.js.Load(code)
 		if err != nil {

@@ -28,6 +28,9 @@ function turn(kind, a, b, c, d, e, f, g, h, i) {
       turnIsTask = true;
       effectReply(a, b, c);
       return 0;
+    case 'module':
+      seedRandom(a, b);
+      return 0;
     case 'unhandled':
       host('unhandled', errorJSON(a));
       return 0;
@@ -42,6 +45,5 @@ function turn(kind, a, b, c, d, e, f, g, h, i) {
 installPromise();
 installClock();
 installGlobals(host('env'));
-seedRandom(host('moduleSeed', 0), host('moduleSeed', 1));
 hide(globalThis, '__smithersModule', loadModule);
 return turn;
