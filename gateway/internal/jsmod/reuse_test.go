@@ -99,7 +99,8 @@ func TestLongRunsGiveUpTheirCopies(t *testing.T) {
 	}
 	require.LessOrEqual(t, saved(), maxSaved)
 	require.Greater(t, saved(), maxSaved/2)
-	require.True(t, machines[len(machines)-1].(*machine).vm.resettable())
+	newest := machines[len(machines)-2:] // one of the two may have found none ready, and nobody before it
+	require.True(t, newest[0].(*machine).vm.resettable() || newest[1].(*machine).vm.resettable())
 	require.False(t, machines[0].(*machine).vm.resettable())
 	for _, one := range machines {
 		one.Close()

@@ -36,7 +36,7 @@ type VM struct {
 	js      *quickjs.VM
 	entry   quickjs.Value // the prelude's turn function
 	handler hostHandler
-	counted int64    // bytes this VM stands with in the budget
+	counted int64 // bytes this VM stands with in the budget
 	expired atomic.Bool
 	waits   waits
 	slice   sync.Mutex // held while the engine runs; an abandoned VM keeps it
