@@ -28,7 +28,7 @@ type fixture struct {
 	events []Observation
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	st, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "db")})
 	require.NoError(t, err)
 	f := &fixture{store: st}
@@ -51,7 +51,7 @@ func (f *fixture) call(method, params string, scopes ...string) (string, *wire.E
 	return string(payload), err
 }
 
-func (f *fixture) insert(t *testing.T, run store.Run) {
+func (f *fixture) insert(t testing.TB, run store.Run) {
 	run.Input, run.CreatedBy = json.RawMessage("{}"), json.RawMessage("{}")
 	if run.WorkflowKey == "" {
 		run.WorkflowKey, run.WorkflowName = "w", "w"
