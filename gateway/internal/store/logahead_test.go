@@ -47,7 +47,7 @@ func TestReplayReadsAheadWhatIsNear(t *testing.T) {
 		bytes += int(n)
 		return diskRead(nil, 0, p, n, offset)
 	}
-	const wanted = 300
+	const wanted = 150
 	for _, step := range []int{1, 2, 3, 4, 20, -1, -3} {
 		l, page := pagesOfLog(t, logHeader+20*wanted*frameBytes)
 		l.base.FxRead = vfsPointer(&count)
@@ -239,12 +239,12 @@ func TestReplayStaysInItsSnapshot(t *testing.T) {
 
 // Whatever was written and checkpointed in between, replays tell what SQL tells.
 func TestReplaysTellWhatSQLTells(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		s := withHistory(t, 300, 30)
 		checkpoint := other(t, s)
 		withRun(t, s, "q")
-		for range 60 {
+		for range 40 {
 			switch random.IntN(6) {
 			case 0:
 				checkpoint([]string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[random.IntN(4)])
