@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,8 +45,21 @@ func (h *handler) text(w http.ResponseWriter, status int, body string) {
 
 // result answers an RPC over HTTP.
 func (h *handler) result(w http.ResponseWriter, id string, payload json.RawMessage) {
-	h.json(w, http.StatusOK, wire.AppendResult(make([]byte, 0, len(payload)+128), id, payload))
+	buffer := replies.Get().(*[]byte)
+	body := wire.AppendResult((*buffer)[:0], id, payload)
+	h.json(w, http.StatusOK, body)
+	if cap(body) <= smallReply {
+		*buffer = body
+		replies.Put(buffer)
+	}
 }
+
+// smallReply is what every writer copies at once. A larger answer may be read behind the end
+// of a Write that failed: HTTP/2 does so.
+const smallReply = 2 << 10
+
+// replies are buffers for small answers.
+var replies = sync.Pool{New: func() any { return new([]byte) }}
 
 // failure answers an RPC over HTTP with an error.
 func (h *handler) failure(w http.ResponseWriter, id string, err *wire.Error) {

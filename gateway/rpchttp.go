@@ -65,7 +65,7 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *wire.Er
 		// Left in place it would end the connection during the call.
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, limit), r.ContentLength)
 	if err == nil {
 		return body, nil
 	}
@@ -77,6 +77,28 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *wire.Er
 		return nil, wire.Errorf(wire.CodeRequestTimeout, "The request body took too long to arrive.").With("retryable", true)
 	}
 	return nil, wire.Errorf(wire.CodeInvalidInput, "Gateway request body ended early.")
+}
+
+// readAll is io.ReadAll that begins with room for the announced length, if that is little:
+// most bodies are smaller than what io.ReadAll begins with.
+func readAll(body io.Reader, length int64) ([]byte, error) {
+	if length < 0 || length >= 512 {
+		return io.ReadAll(body)
+	}
+	b := make([]byte, 0, length+1) // one more, to see the end
+	for {
+		n, err := body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) == cap(b):
+			rest, err := io.ReadAll(body)
+			return append(b, rest...), err
+		}
+	}
 }
 
 // drainTime bounds how long a refused body is read on.

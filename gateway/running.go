@@ -74,13 +74,6 @@ type running struct {
 	stopErr  error
 }
 
-// limit bounds a request by a time and by the life of the gateway.
-func (r *running) limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	stop := context.AfterFunc(r.ctx, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
 // Current makes a running gateway the auth.GrantSource of its sites, whichever file
 // is watched at the moment.
 func (r *running) Current() *auth.Grants {

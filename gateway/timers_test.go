@@ -126,6 +126,67 @@ func TestRequestsEndWithTheirTimeOrTheGateway(t *testing.T) {
 	})
 }
 
+// Whether somebody waited for the end of a request or asks only then, it is the same end.
+func TestEndOfARequest(t *testing.T) {
+	type key struct{}
+	for name, end := range map[string]struct {
+		by  func(r *running, parent, own context.CancelFunc)
+		err error
+	}{
+		"its time":    {func(*running, context.CancelFunc, context.CancelFunc) { time.Sleep(time.Minute) }, context.DeadlineExceeded},
+		"the client":  {func(_ *running, parent, _ context.CancelFunc) { parent() }, context.Canceled},
+		"the gateway": {func(r *running, _, _ context.CancelFunc) { r.cancel() }, context.Canceled},
+		"its answer":  {func(_ *running, _, own context.CancelFunc) { own() }, context.Canceled},
+	} {
+		for _, waited := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				r := &running{}
+				r.ctx, r.cancel = context.WithCancel(t.Context())
+				defer r.cancel()
+				parent, leave := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
+				defer leave()
+				ctx, cancel := r.limit(parent, time.Minute)
+				defer cancel()
+				deadline, ok := ctx.Deadline()
+				require.True(t, ok)
+				require.Equal(t, time.Now().Add(time.Minute), deadline)
+				require.NoError(t, ctx.Err())
+				if waited {
+					select {
+					case <-ctx.Done():
+						require.Fail(t, "it has begun")
+					default:
+					}
+				}
+				end.by(r, leave, cancel)
+				synctest.Wait()
+				require.Equal(t, end.err, ctx.Err(), "%s, waited for: %v", name, waited)
+				<-ctx.Done()
+				require.Equal(t, "value", ctx.Value(key{}))
+				child, free := context.WithCancel(ctx)
+				defer free()
+				<-child.Done()
+				require.Equal(t, end.err, child.Err(), "%s, waited for: %v", name, waited)
+				cancel()
+				require.Equal(t, end.err, ctx.Err(), "it ends once")
+			})
+		}
+	}
+}
+
+// The end of a request that is answered at once is never arranged.
+func TestNobodyWaitsForTheEndOfAQuickRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := storing(t, DefaultSettings())
+		ctx, cancel := r.limit(t.Context(), time.Minute)
+		require.NoError(t, r.store.View(ctx, func(*store.View) error { return nil }))
+		require.Nil(t, ctx.(*limited).inner)
+		cancel()
+		require.ErrorIs(t, r.store.View(ctx, func(*store.View) error { return nil }), context.Canceled)
+		require.Nil(t, ctx.(*limited).inner)
+	})
+}
+
 // Neither a task that does not hear its end nor storage that hangs puts off the end
 // of the process.
 func TestParkingIsBounded(t *testing.T) {

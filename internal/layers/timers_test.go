@@ -32,10 +32,11 @@ var timed = map[string]string{
 	"gateway/growth.go":    "TestGrowthIsMeasuredEveryMinute",
 	"gateway/http.go":      "TestBodyThatNobodyReads",
 	"gateway/lifecycle.go": "not: a whole gateway watches its token store in a system call, so that fake time stands still; e2e/reload TestTermEndsInTime has real ones",
+	"gateway/limit.go":     "TestRequestsEndWithTheirTimeOrTheGateway TestEndOfARequest",
 	"gateway/reply.go":     "TestLargeAnswerThatNobodyTakes",
 	"gateway/retention.go": "TestRetentionComesEveryMinute",
 	"gateway/rpchttp.go":   "TestBodyThatDoesNotArrive TestRefusedBodyIsReadOnForAMoment",
-	"gateway/running.go":   "TestRequestsEndWithTheirTimeOrTheGateway TestParkingIsBounded",
+	"gateway/running.go":   "TestParkingIsBounded",
 
 	"gateway/internal/auth/keyset.go":        "TestKeysAreReadAgain TestIssuerThatIsAway TestFirstTokenWaitsForTheKeys",
 	"gateway/internal/auth/store.go":         "TestLockIsWaitedForAWhile",

@@ -34,12 +34,19 @@ func (p *pool[C]) take(ctx context.Context, closing <-chan struct{}) (c C, err e
 		return c, ErrClosed
 	default:
 	}
+	if err := ctx.Err(); err != nil {
+		return c, err
+	}
 	select {
-	case <-p.free:
-	case <-ctx.Done():
-		return c, ctx.Err()
-	case <-closing:
-		return c, ErrClosed
+	case <-p.free: // without asking for the end of ctx, which may have to be arranged
+	default:
+		select {
+		case <-p.free:
+		case <-ctx.Done():
+			return c, ctx.Err()
+		case <-closing:
+			return c, ErrClosed
+		}
 	}
 	c, ok := p.last()
 	if !ok {
