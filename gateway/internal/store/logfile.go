@@ -31,12 +31,11 @@ type logFile struct {
 	commit  bool   // it was that of a commit
 
 	recovery *recovery // nil: none
-	ahead    ahead
 }
 
 // write takes data for an offset.
 func (l *logFile) write(tls *libc.TLS, file, p uintptr, n int32, offset int64) int32 {
-	l.drop()
+	l.recovery = nil
 	data := unsafe.Slice(vfsMemory[byte](p), n)
 	begins := !l.inFrame && n == frameHeader && offset >= logHeader
 	if offset != l.end || !begins && !l.inFrame {

@@ -36,14 +36,8 @@ func (l *logFile) read(tls *libc.TLS, file, p uintptr, n int32, offset int64) in
 		return lib.SQLITE_OK
 	}
 	l.recovery = nil
-	if offset == 0 { // a recovery begins
-		l.drop()
-	}
 	if rc := l.flush(tls, file); rc != lib.SQLITE_OK {
 		return rc
-	}
-	if l.ahead.on && l.ahead.read(l.base, tls, file, p, n, offset) {
-		return lib.SQLITE_OK
 	}
 	rc := vfsFunc[ioFunc](l.base.FxRead)(tls, file, p, n, offset)
 	if rc == lib.SQLITE_OK && offset == 0 && n == logHeader {

@@ -72,29 +72,28 @@ func TestRecoveryReadsTheLogInPieces(t *testing.T) {
 	}
 }
 
-// doAnything does something to a log that is neither a read nor a write.
-func doAnything(l *logFile) {
-	const file = 1
-	vfs.mu.Lock()
-	if vfs.opened == nil {
-		vfs.opened = map[uintptr]*logFile{}
-	}
-	vfs.opened[file] = l
-	vfs.mu.Unlock()
-	flushed(nil, file, func(*lib.Tsqlite3_io_methods) int32 { return 0 })
-	vfs.mu.Lock()
-	delete(vfs.opened, file)
-	vfs.mu.Unlock()
-}
-
 // What was read ahead is not used once anything else is done to the log.
 func TestNothingIsReadAheadBehindARecovery(t *testing.T) {
 	first, second := int64(logHeader), int64(logHeader+frameBytes)
 	at := uintptr(unsafe.Pointer(&elsewhere[0]))
+	vfs.mu.Lock()
+	if vfs.opened == nil {
+		vfs.opened = map[uintptr]*logFile{}
+	}
+	vfs.mu.Unlock()
 	for name, do := range map[string]func(l *logFile){
 		"a read elsewhere": func(l *logFile) { l.read(nil, 0, at, 512, second+frameHeader) },
 		"a write":          func(l *logFile) { l.write(nil, 0, at, 512, second+frameHeader) },
-		"anything":         doAnything,
+		"anything": func(l *logFile) {
+			const file = 1
+			vfs.mu.Lock()
+			vfs.opened[file] = l
+			vfs.mu.Unlock()
+			flushed(nil, file, func(*lib.Tsqlite3_io_methods) int32 { return 0 })
+			vfs.mu.Lock()
+			delete(vfs.opened, file)
+			vfs.mu.Unlock()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, read := logToRecover(t, 100*frameBytes)

@@ -10,9 +10,8 @@ import (
 )
 
 // SQLite writes each page of a commit to its log with two system calls, some twenty for a
-// small commit, which were a quarter of the committer's processor time, and reads each page
-// of it with another. The file system of the writing connection and of replays, logVFS, is
-// SQLite's own but for the log (see logFile and ahead).
+// small commit, which were a quarter of the committer's processor time. The file system
+// of the writing connection, logVFS, is SQLite's own but for the log (see logFile).
 //
 // What SQLite relies on stays as it is: the frame of a commit, and whatever else is done
 // to the file (a sync, a read, a write elsewhere), first writes what is held back and
@@ -128,7 +127,6 @@ func openFile(tls *libc.TLS, _, name, file uintptr, flags int32, outFlags uintpt
 
 func closeLog(tls *libc.TLS, file uintptr) int32 {
 	l := logOf(file)
-	l.drop()
 	vfs.mu.Lock()
 	delete(vfs.opened, file) // what is held back belongs to no commit
 	vfs.mu.Unlock()
@@ -144,7 +142,7 @@ func logOf(file uintptr) *logFile {
 // flushed does something to a log once nothing is held back.
 func flushed(tls *libc.TLS, file uintptr, do func(*lib.Tsqlite3_io_methods) int32) int32 {
 	l := logOf(file)
-	l.drop()
+	l.recovery = nil
 	if rc := l.flush(tls, file); rc != lib.SQLITE_OK {
 		return rc
 	}

@@ -25,10 +25,7 @@ type rawConn struct {
 }
 
 func openRaw(path, pragmas string) (_ *rawConn, err error) {
-	if err := registerVFS(); err != nil {
-		return nil, err
-	}
-	c, err := openRawURI(uri(path, "mode=rw&vfs="+logVFS), lib.SQLITE_OPEN_READWRITE|lib.SQLITE_OPEN_URI|lib.SQLITE_OPEN_NOMUTEX)
+	c, err := openRawURI(uri(path, "mode=rw"), lib.SQLITE_OPEN_READWRITE|lib.SQLITE_OPEN_URI|lib.SQLITE_OPEN_NOMUTEX)
 	if err != nil {
 		return nil, err
 	}

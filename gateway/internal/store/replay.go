@@ -101,7 +101,6 @@ func (c *rawConn) eventsAfter(runID string, afterSeq int64, limit int) (events *
 		if run.null(2) {
 			return false
 		}
-		defer c.readAhead()()
 		rid, system, begin := run.num(0), run.num(1) != 0, run.num(2)
 		events = NewEventChunk(runID, system, limit)
 		if inner = c.eventsFrom(events, rid, begin); errors.Is(inner, sqlitefile.ErrFormat) {

@@ -292,20 +292,29 @@ func TestRawConnTellsWhatIsWrong(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
+// withHistory stores a run of lines that lie in the log, so many of them in each commit.
+func withHistory(b *testing.B, total, perCommit int) *Store {
+	s := open(b, func(o *Options) { o.Checkpoint = CheckpointExternal })
+	s.warming.Wait()
+	withRun(b, s, "r")
+	for first := 0; first < total; first += perCommit {
+		update(b, s, func(tx *Tx) error {
+			var errs []error
+			for i := first; i < min(total, first+perCommit); i++ {
+				ev := pushed(i)
+				ev.Payload = json.RawMessage(fmt.Sprintf(`{"nodeId":"task","stream":"stdout","text":"%0100d"}`, i))
+				errs = append(errs, tx.Append("r", ev))
+			}
+			return errors.Join(errs...)
+		})
+	}
+	return s
+}
+
 // BenchmarkEventsAfterSeq reads a long history in chunks, as streams catch up.
 func BenchmarkEventsAfterSeq(b *testing.B) {
-	s := open(b)
-	withRun(b, s, "r")
 	const total = 10_000
-	update(b, s, func(tx *Tx) error {
-		var errs []error
-		for i := range total {
-			ev := pushed(i)
-			ev.Payload = json.RawMessage(fmt.Sprintf(`{"nodeId":"task","stream":"stdout","text":"%0100d"}`, i))
-			errs = append(errs, tx.Append("r", ev))
-		}
-		return errors.Join(errs...)
-	})
+	s := withHistory(b, total, total)
 	b.ReportAllocs()
 	for b.Loop() {
 		for after := int64(0); after < total; {
@@ -315,4 +324,27 @@ func BenchmarkEventsAfterSeq(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(total*b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkFirstReplay is the same with connections whose cache has no page, as right behind
+// a start.
+func BenchmarkFirstReplay(b *testing.B) {
+	const total = 10_000
+	s := withHistory(b, total, 500)
+	for b.Loop() {
+		b.StopTimer()
+		c, err := s.openReplay()
+		require.NoError(b, err)
+		_, err = c.eventsAfter("", 0, 1)
+		require.ErrorIs(b, err, ErrNotFound)
+		b.StartTimer()
+		for after := int64(0); after < total; {
+			got, err := c.eventsAfter("r", after, 400)
+			require.NoError(b, err)
+			after = got.Seq(got.Len() - 1)
+		}
+		b.StopTimer()
+		require.NoError(b, c.Close())
+		b.StartTimer()
+	}
 }
