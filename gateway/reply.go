@@ -45,21 +45,31 @@ func (h *handler) text(w http.ResponseWriter, status int, body string) {
 
 // result answers an RPC over HTTP.
 func (h *handler) result(w http.ResponseWriter, id string, payload json.RawMessage) {
+	if len(payload)+len(id)+replyFrame > smallReply {
+		h.json(w, http.StatusOK, wire.AppendResult(make([]byte, 0, len(payload)+len(id)+replyFrame), id, payload))
+		return
+	}
 	buffer := replies.Get().(*[]byte)
 	body := wire.AppendResult((*buffer)[:0], id, payload)
 	h.json(w, http.StatusOK, body)
-	if cap(body) <= smallReply {
+	if cap(body) <= smallReply { // escapes may have made it longer
 		*buffer = body
-		replies.Put(buffer)
 	}
+	replies.Put(buffer)
 }
+
+// replyFrame is more than what an answer adds to its payload and its id.
+const replyFrame = 128
 
 // smallReply is what every writer copies at once. A larger answer may be read behind the end
 // of a Write that failed: HTTP/2 does so.
 const smallReply = 2 << 10
 
 // replies are buffers for small answers.
-var replies = sync.Pool{New: func() any { return new([]byte) }}
+var replies = sync.Pool{New: func() any {
+	b := make([]byte, 0, smallReply)
+	return &b
+}}
 
 // failure answers an RPC over HTTP with an error.
 func (h *handler) failure(w http.ResponseWriter, id string, err *wire.Error) {

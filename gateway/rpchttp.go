@@ -90,7 +90,7 @@ func readAll(body io.Reader, length int64) ([]byte, error) {
 		n, err := body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: // a wrapped one is no end, as for io.ReadAll
 			return b, nil
 		case err != nil:
 			return b, err

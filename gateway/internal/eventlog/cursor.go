@@ -36,8 +36,8 @@ type Cursor struct {
 
 // Next puts the next events, in order, into dst, which must not be empty. They are valid
 // until Next is called again. It never blocks: 0 and no error mean that there is nothing
-// now and that wake will be called. ErrLagged, ErrRunNotFound (the run was removed) and ErrClosed are final; any
-// other error comes from the store, and calling again tries again.
+// now and that wake will be called. ErrLagged, ErrRunNotFound (the run was removed) and
+// ErrClosed are final; any other error comes from the store, and calling again tries again.
 func (c *Cursor) Next(dst []*store.Event) (int, error) {
 	if c.err != nil {
 		return 0, c.err

@@ -8,11 +8,11 @@ import (
 )
 
 // Estimated memory of an event beside its bytes, and of a window and a flight beside their
-// events.
+// events. That of a flight is what a short chunk has room for.
 const (
 	eventOverhead  = 224
 	runOverhead    = 512
-	flightOverhead = 512
+	flightOverhead = 4 << 10
 )
 
 func eventBytes(ev *store.Event) int64 {

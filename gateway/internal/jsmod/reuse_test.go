@@ -73,7 +73,7 @@ func TestRunsDoNotSeeEachOther(t *testing.T) {
 		require.Equal(t, first, out["found"])
 	}
 	require.Len(t, random, 10, "a task's random numbers are its own")
-	require.LessOrEqual(t, h.Stats().VMs, m.pool.size+1, "VMs were used again")
+	require.LessOrEqual(t, h.Stats().VMs, m.pool.size+2, "VMs were used again; one came back while the pool was filled, and one is spare")
 }
 
 // Only so many VMs keep the means to be reset; the runs that have theirs for longest
