@@ -187,9 +187,11 @@ func (r *running) oldWorkflows(ctx context.Context, version string) ([]engine.De
 	return definitionsOf(m), nil
 }
 
+var pid = os.Getpid()
+
 func (r *running) identity() wire.Identity {
 	backend, version := "sqlite", Version
-	id := wire.Identity{Backend: &backend, Version: &version, PID: os.Getpid(), StartedAtMs: r.startedAt.UnixMilli()}
+	id := wire.Identity{Backend: &backend, Version: &version, PID: pid, StartedAtMs: r.startedAt.UnixMilli()}
 	if s := r.g.settings.Load(); s != nil {
 		if root := s.workspaceRoot(); root != "" {
 			id.WorkspaceRoot = &root

@@ -51,7 +51,7 @@ func DecodeFrame(data []byte) (Request, *Error) {
 	if !validID {
 		return req, copyOf(&errIDLength)
 	}
-	if err := req.setMethod(m.method); err != nil {
+	if err := req.setMethodText(m.method); err != nil {
 		return req, err
 	}
 	req.setParams(m.params)
@@ -76,11 +76,12 @@ func DecodeBody(pathMethod string, body []byte, fallbackID string) (Request, *Er
 	if err != nil {
 		return req, err
 	}
-	method := m.method
 	if pathMethod != "" {
-		method, _ = json.Marshal(pathMethod)
+		err = req.setMethod(pathMethod)
+	} else {
+		err = req.setMethodText(m.method)
 	}
-	if err := req.setMethod(method); err != nil {
+	if err != nil {
 		return req, err
 	}
 	if id, ok := stringOf(m.id); ok {
@@ -121,11 +122,16 @@ func scanMembers(data []byte) (m frameMembers, object bool, err *Error) {
 	return m, b.object, err
 }
 
-func (r *Request) setMethod(raw []byte) *Error {
+func (r *Request) setMethodText(raw []byte) *Error {
 	name, ok := stringOf(raw)
-	switch {
-	case !ok:
+	if !ok {
 		return copyOf(&errMethodType)
+	}
+	return r.setMethod(name)
+}
+
+func (r *Request) setMethod(name string) *Error {
+	switch {
 	case UnitCount(name) > MaxMethodUnits:
 		return copyOf(&errMethodLength)
 	case !methodName(name):

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/program"
@@ -59,6 +61,7 @@ type registry struct {
 
 	mu      sync.Mutex
 	current map[string]Definition
+	sorted  []Definition           // current by key; replaced, never changed
 	old     map[string]*oldVersion // by version
 }
 
@@ -77,21 +80,18 @@ func (e *Engine) SetWorkflows(defs []Definition) {
 	for _, d := range defs {
 		current[d.Key] = d
 	}
+	sorted := slices.SortedFunc(maps.Values(current), func(a, b Definition) int { return cmp.Compare(a.Key, b.Key) })
 	e.registry.mu.Lock()
 	defer e.registry.mu.Unlock()
-	e.registry.current = current
+	e.registry.current, e.registry.sorted = current, sorted
 }
 
-// Workflows returns the registered workflows sorted by key.
+// Workflows returns the registered workflows sorted by key. The list is shared and must not
+// be changed.
 func (e *Engine) Workflows() []Definition {
 	e.registry.mu.Lock()
 	defer e.registry.mu.Unlock()
-	list := make([]Definition, 0, len(e.registry.current))
-	for _, d := range e.registry.current {
-		list = append(list, d)
-	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Key < list[j].Key })
-	return list
+	return e.registry.sorted
 }
 
 // Workflow returns a registered workflow.
