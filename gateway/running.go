@@ -187,7 +187,7 @@ func (r *running) oldWorkflows(ctx context.Context, version string) ([]engine.De
 	return definitionsOf(m), nil
 }
 
-var pid = os.Getpid()
+var pid = os.Getpid() // a system call, and each health tells it
 
 func (r *running) identity() wire.Identity {
 	backend, version := "sqlite", Version

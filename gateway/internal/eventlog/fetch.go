@@ -115,6 +115,7 @@ func (f *fetcher) hire() {
 // goOn queues the read behind one that is done and that somebody has asked for, unless it
 // reached the ring: so reading need not wait until that reader wants more. Reads that
 // readers wait for go first, and nothing is read behind a chunk that nobody has asked for.
+// It reports whether there is one more read to do; f.mu is held.
 func (f *fetcher) goOn(fl *flight) bool {
 	n := fl.events.Len()
 	if f.closed || len(f.queue) > 0 || n == 0 || n < fl.limit {

@@ -2,8 +2,8 @@
 // embedded engine.
 //
 // A module is bundled (Build), compiled to bytecode and registered in a VM that serves no
-// run with it (Load). Each of its workflows is a program.Program whose machines own one VM each.
-// A module may keep state in its variables, so a VM is put back to what it was right
+// run with it (Load). Each of its workflows is a program.Program whose machines own one VM
+// each. A module may keep state in its variables, so a VM is put back to what it was right
 // after loading before it serves another run (package quickjs), which costs a tenth of
 // making one; a VM that was stopped or has failed is thrown away. A few VMs per module
 // are kept ready, and per host one that has loaded no module yet.
