@@ -15,7 +15,7 @@ import (
 // created with another size.
 const (
 	checkpointFrames = 1_000    // checkpoint when so many are not in the database yet
-	helpFrames       = 16_384   // beyond, the committer helps to finish
+	helpFrames       = 8_192    // beyond, the committer helps to finish; a start behind a kill reads the whole log
 	truncateBytes    = 64 << 20 // an idle log longer than this is cut
 	checkpointPause  = 100 * time.Millisecond
 	checkpointStart  = time.Second // before the first look; a start and its first readers need the processors
