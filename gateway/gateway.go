@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/zap"
 
-	_ "github.com/smithersai/caddy-smithers/gateway/internal/ballast" // for the garbage collector
 	"github.com/smithersai/caddy-smithers/gateway/internal/tracing"
 )
 

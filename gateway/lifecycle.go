@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/smithersai/caddy-smithers/gateway/internal/auth"
+	"github.com/smithersai/caddy-smithers/gateway/internal/ballast"
 	"github.com/smithersai/caddy-smithers/gateway/internal/collector"
 	"github.com/smithersai/caddy-smithers/gateway/internal/engine"
 	"github.com/smithersai/caddy-smithers/gateway/internal/eventlog"
@@ -45,6 +46,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 		return err
 	}
 	collect() // before the first requests, which would share the processors with it
+	ballast.Started()
 	g.current.Store(run)
 	g.logger.Info("gateway started", zap.String("version", Version), zap.String("db", run.store.Path()),
 		zap.String("module", top.settings.Module), zap.String("module_state", top.workflows.state),

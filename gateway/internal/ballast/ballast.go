@@ -1,6 +1,6 @@
 // Package ballast makes a start cheaper: it keeps the garbage collector from running where there
 // is next to nothing to collect, and the start's memory comes in huge pages. Importing it is all
-// there is to do.
+// there is to do at first; Started ends the second.
 //
 // The collector begins when the heap has doubled. A start, or a gateway that idles, holds
 // a few megabytes, so that it would begin all the time. The ballast counts as live and is
@@ -17,6 +17,7 @@ const Bytes = 16 << 20
 var held []byte
 
 func init() {
+	start := make([]byte, startBytes) // before the ballast: one collection less
 	held = make([]byte, Bytes)
-	hugePages()
+	hugePages(start)
 }

@@ -2,50 +2,79 @@ package ballast
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
 	"testing"
-	"unsafe"
 )
 
-// What init did is to be seen in the flags of this process's memory ("hg", see proc_pid_smaps(5)).
-func TestMemoryOfAStartMayBeInHugePages(t *testing.T) {
-	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
-		t.Skip("the kernel has no huge pages: ", err)
-	}
+// atFirst is how it is before anything but the start of the process has happened.
+var atFirst struct {
+	memory runtime.MemStats
+	huge   uintptr
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	runtime.ReadMemStats(&atFirst.memory)
+	atFirst.huge, atFirst.err = mayBeHuge()
+	os.Exit(m.Run())
+}
+
+// mayBeHuge is how much of the memory of a start is marked "hg" in the flags of this process's
+// memory, see proc_pid_smaps(5).
+func mayBeHuge() (marked uintptr, err error) {
 	f, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	defer f.Close()
-	heap := uintptr(unsafe.Pointer(&held[0])) &^ (64<<20 - 1) // Go's own tables elsewhere may be in huge pages, too
-	var size, advised uintptr
+	var size uintptr
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		line := lines.Text()
 		var begin, end uintptr
 		if _, err := fmt.Sscanf(line, "%x-%x ", &begin, &end); err == nil {
-			size = min(end, heap+128<<20) - min(max(begin, heap), end, heap+128<<20)
+			size = 0
+			if begin, end = max(begin, advised.begin), min(end, advised.end); begin < end {
+				size = end - begin
+			}
 		}
 		if strings.HasPrefix(line, "VmFlags:") && strings.Contains(line+" ", " hg ") {
-			advised += size
+			marked += size
 		}
 	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
+	return marked, lines.Err()
+}
+
+func TestMemoryOfAStartMayBeInHugePages(t *testing.T) {
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
+		t.Skip("the kernel has no huge pages: ", err)
 	}
-	if advised < startBytes-2*hugePage || advised > startBytes {
-		t.Errorf("%d bytes may be in huge pages, want nearly %d", advised, startBytes)
+	if errors.Is(atFirst.err, fs.ErrNotExist) {
+		t.Skip(atFirst.err)
+	}
+	if atFirst.err != nil {
+		t.Fatal(atFirst.err)
+	}
+	whole := advised.end - advised.begin
+	if whole < startBytes-2*hugePage || whole > startBytes {
+		t.Errorf("huge pages were asked for %d bytes, want nearly %d", whole, startBytes)
+	}
+	if atFirst.huge != whole {
+		t.Errorf("%d bytes from %x on may be in huge pages, want %d", atFirst.huge, advised.begin, whole)
+	}
+	Started()
+	if n, err := mayBeHuge(); n != 0 || err != nil {
+		t.Errorf("%d bytes from %x on may still be in huge pages behind the start (%v)", n, advised.begin, err)
 	}
 }
 
 func TestMemoryOfAStartIsGivenBack(t *testing.T) {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	if m.HeapAlloc > Bytes+startBytes/2 {
-		t.Errorf("%d bytes are live, want little more than the ballast", m.HeapAlloc)
+	if live := atFirst.memory.HeapAlloc; live > Bytes+startBytes/2 {
+		t.Errorf("%d bytes were live, want little more than the ballast", live)
 	}
 }

@@ -16,7 +16,7 @@ import (
 const (
 	checkpointFrames = 1_000    // checkpoint when so many are not in the database yet
 	helpFrames       = 8_192    // beyond, the committer helps to finish; a start behind a kill reads the whole log
-	truncateBytes    = 64 << 20 // an idle log longer than this is cut
+	truncateBytes    = 64 << 20 // an idle log longer than this is cut: commits that make one grow again are slow
 	checkpointPause  = 100 * time.Millisecond
 	checkpointStart  = time.Second // before the first look; a start and its first readers need the processors
 	idleAfter        = 2 * time.Second
