@@ -24,11 +24,11 @@ var advised struct{ begin, end uintptr }
 // hugePages asks the kernel to hand out the memory that a start is about to allocate in huge
 // pages, where it gives them to those who ask ("madvise"): some ten faults instead of several
 // thousand, which are a tenth of the processor time of a start. Where none is free, the kernel may
-// take the time to make one; where it knows none, or gives them always, nothing changes.
+// take the time to make one; where it knows none, or gives them always, a start is as it was.
 //
-// Go maps its heap when it grows, so only memory that it has can be advised about. That is
-// memory, which is then given back by a collection, of which there is nothing else to do yet.
-// Nothing is touched, so that what a start does not need stays with the system.
+// Go maps its heap when it grows, so only memory that it has can be advised about: some is taken
+// before, and given back here by a collection that has nothing else to do yet. Nothing of it is
+// touched, so that what a start does not need stays with the system.
 func hugePages(memory []byte) {
 	begin := uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
 	advised.end = (begin + uintptr(len(memory))) &^ (hugePage - 1)
@@ -41,6 +41,7 @@ func hugePages(memory []byte) {
 
 // Started takes the wish for huge pages back; those that are there stay. Without it, the kernel
 // would fill up the memory that is later given back to it, as long as a page of it is in use.
+// That memory gets no further ones then, not even where the kernel gives them always.
 // Safe for concurrent use.
 func Started() { withdraw() }
 
