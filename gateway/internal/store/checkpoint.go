@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,8 @@ import (
 // created with another size.
 const (
 	checkpointFrames = 1_000    // checkpoint when so many are not in the database yet
-	helpFrames       = 8_192    // beyond, the committer helps to finish; a start behind a kill reads the whole log
+	helpFrames       = 4_096    // beyond, the committer helps to finish; a start behind a kill reads the whole log
+	mostFrames       = 16_384   // beyond, it helps however much there is to copy
 	truncateBytes    = 64 << 20 // an idle log longer than this is cut: commits that make one grow again are slow
 	checkpointPause  = 100 * time.Millisecond
 	checkpointStart  = time.Second // before the first look; a start and its first readers need the processors
@@ -27,7 +29,7 @@ const (
 //
 // While somebody commits all the time, such a checkpoint never catches up with the
 // end of the log, and the log never starts anew. Beyond helpFrames the committer
-// therefore copies the short rest itself, between two transactions.
+// therefore copies the rest itself, between two transactions, once it is short.
 type checkpointer struct {
 	path string
 	conn *conn
@@ -110,17 +112,25 @@ func (k *checkpointer) loop() {
 	}
 }
 
-// passive copies what no reader prevents, once it is worth a sync of the database.
+// passive copies what no reader prevents, once it is worth a sync of the database. The
+// rest of a long log is what was committed meanwhile: it copies that, too, as long as
+// each rest is less than half of the one before, so that no commit waits for much of it.
 func (k *checkpointer) passive() {
 	state, err := checkpoint(k.conn, "NOOP")
-	if err == nil && state.log-state.done >= checkpointFrames {
-		state, err = checkpoint(k.conn, "PASSIVE")
+	for last := int64(math.MaxInt64); err == nil && state.rest() >= checkpointFrames && state.rest() < last/2; {
+		last = state.rest()
+		if _, err = checkpoint(k.conn, "PASSIVE"); err != nil {
+			break
+		}
+		if state, err = checkpoint(k.conn, "NOOP"); state.log <= helpFrames {
+			break
+		}
 	}
 	if err != nil {
 		k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
 		return
 	}
-	k.help.Store(state.log > helpFrames && state.log-state.done < helpFrames)
+	k.help.Store(state.log > helpFrames && state.rest() < helpFrames || state.log > mostFrames)
 }
 
 func (k *checkpointer) truncate() {
@@ -134,6 +144,8 @@ func (k *checkpointer) truncate() {
 
 // walState is what SQLite says of the log, in frames.
 type walState struct{ log, done int64 }
+
+func (s walState) rest() int64 { return s.log - s.done }
 
 func checkpoint(c *conn, mode string) (s walState, err error) {
 	err = c.one(fmt.Sprintf("PRAGMA wal_checkpoint(%s)", mode), nil, func(r row) {

@@ -39,6 +39,48 @@ func TestLogStaysBoundedUnderLoad(t *testing.T) {
 	require.LessOrEqual(t, s.Stats().WALBytes, before+8<<20)
 }
 
+// A checkpointer decides by the state of the log alone whether the committer is to help.
+func TestCommitterHelpsWithALongLog(t *testing.T) {
+	s := open(t, func(o *Options) { o.Checkpoint = CheckpointExternal; o.Durability = DurabilityNormal })
+	withRun(t, s, "r")
+	k, err := newCheckpointer(s.path, DurabilityNormal, s.log)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, k.conn.Close()) }()
+	state := func() walState {
+		got, err := checkpoint(k.conn, "NOOP")
+		require.NoError(t, err)
+		return got
+	}
+
+	fill(t, s, 4)
+	k.passive()
+	require.Zero(t, state().rest(), "it is copied")
+	require.False(t, k.help.Load(), "a short log may grow")
+
+	fill(t, s, helpFrames*4/1024)
+	k.passive()
+	require.Zero(t, state().rest())
+	require.True(t, k.help.Load(), "a long one is to begin anew")
+	k.committed(s.writer)
+	require.False(t, k.help.Load())
+	fill(t, s, 1)
+	require.Less(t, state().log, int64(helpFrames), "it did")
+
+	view(t, s, func(v *View) { // a reader, who needs what lies behind him in the log
+		_, err := v.EventBounds("r")
+		require.NoError(t, err)
+		fill(t, s, 2*helpFrames*4/1024)
+		k.passive()
+		require.Greater(t, state().rest(), int64(helpFrames))
+		require.False(t, k.help.Load(), "there is too much to copy while a commit waits")
+		for state().log <= mostFrames {
+			fill(t, s, 4)
+		}
+		k.passive()
+		require.True(t, k.help.Load(), "the log is to end somewhere")
+	})
+}
+
 func TestExternalCheckpointKeepsTheLog(t *testing.T) {
 	s := open(t, func(o *Options) { o.Checkpoint = CheckpointExternal; o.Durability = DurabilityNormal })
 	withRun(t, s, "r")
