@@ -17,7 +17,7 @@ import (
 const (
 	checkpointFrames = 1_000    // checkpoint when so many are not in the database yet
 	helpFrames       = 4_096    // beyond, the committer helps to finish; a start behind a kill reads the whole log
-	mostFrames       = 16_384   // beyond, it helps however much there is to copy
+	mostFrames       = 12_288   // beyond, it does so at once and however much there is to copy
 	truncateBytes    = 64 << 20 // an idle log longer than this is cut: commits that make one grow again are slow
 	checkpointPause  = 100 * time.Millisecond
 	checkpointStart  = time.Second // before the first look; a start and its first readers need the processors
@@ -29,7 +29,8 @@ const (
 //
 // While somebody commits all the time, such a checkpoint never catches up with the
 // end of the log, and the log never starts anew. Beyond helpFrames the committer
-// therefore copies the rest itself, between two transactions, once it is short.
+// therefore copies the rest itself, between two transactions, once it is short; beyond
+// mostFrames it does so without being asked, and commits wait as long as that takes.
 type checkpointer struct {
 	path string
 	conn *conn
@@ -39,6 +40,10 @@ type checkpointer struct {
 	wg   sync.WaitGroup
 	help atomic.Bool
 	long int64 // bytes of an idle log that is cut
+
+	copying sync.Mutex // SQLite turns away who wants to copy while another does
+	most    int64      // frames beyond which the committer helps unasked
+	helpAt  int64      // the next time; the committer's
 }
 
 func newCheckpointer(path, durability string, log *zap.Logger) (*checkpointer, error) {
@@ -53,7 +58,7 @@ func newCheckpointer(path, durability string, log *zap.Logger) (*checkpointer, e
 		return nil, errors.Join(err, c.Close())
 	}
 	return &checkpointer{path: path, conn: c, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}),
-		long: truncateBytes}, nil
+		long: truncateBytes, most: mostFrames}, nil
 }
 
 func (k *checkpointer) start() {
@@ -70,8 +75,8 @@ func (k *checkpointer) stop() {
 
 // committed is called by the committer after each transaction.
 func (k *checkpointer) committed(writer *conn) {
-	if k.help.Swap(false) {
-		if _, err := checkpoint(writer, "PASSIVE"); err != nil {
+	if asked := k.help.Swap(false); k.isLong(writer.raw.logLength()) || asked {
+		if _, err := k.copy(writer); err != nil {
 			k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
 		}
 	}
@@ -79,6 +84,27 @@ func (k *checkpointer) committed(writer *conn) {
 	case k.wake <- struct{}{}:
 	default:
 	}
+}
+
+// isLong reports whether the log has become so long that the committer has to help now. When
+// a reader keeps the log from beginning anew, that is seldom.
+func (k *checkpointer) isLong(frames int64) bool {
+	if frames <= k.most {
+		k.helpAt = k.most
+		return false
+	}
+	if frames <= k.helpAt {
+		return false
+	}
+	k.helpAt = frames + checkpointFrames
+	return true
+}
+
+// copy copies from the log what no reader prevents.
+func (k *checkpointer) copy(c *conn) (walState, error) {
+	k.copying.Lock()
+	defer k.copying.Unlock()
+	return checkpoint(c, "PASSIVE")
 }
 
 func (k *checkpointer) loop() {
@@ -119,7 +145,7 @@ func (k *checkpointer) passive() {
 	state, err := checkpoint(k.conn, "NOOP")
 	for last := int64(math.MaxInt64); err == nil && state.rest() >= checkpointFrames && state.rest() < last/2; {
 		last = state.rest()
-		if _, err = checkpoint(k.conn, "PASSIVE"); err != nil {
+		if _, err = k.copy(k.conn); err != nil {
 			break
 		}
 		if state, err = checkpoint(k.conn, "NOOP"); state.log <= helpFrames {
@@ -130,7 +156,7 @@ func (k *checkpointer) passive() {
 		k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
 		return
 	}
-	k.help.Store(state.log > helpFrames && state.rest() < helpFrames || state.log > mostFrames)
+	k.help.Store(state.log > helpFrames && state.rest() < helpFrames)
 }
 
 func (k *checkpointer) truncate() {

@@ -73,12 +73,52 @@ func TestCommitterHelpsWithALongLog(t *testing.T) {
 		k.passive()
 		require.Greater(t, state().rest(), int64(helpFrames))
 		require.False(t, k.help.Load(), "there is too much to copy while a commit waits")
-		for state().log <= mostFrames {
-			fill(t, s, 4)
-		}
-		k.passive()
-		require.True(t, k.help.Load(), "the log is to end somewhere")
 	})
+}
+
+func TestLogEndsSomewhere(t *testing.T) {
+	const most, ofOneCommit = 1024, 400
+	s := open(t, func(o *Options) { o.Durability, o.mostFrames = DurabilityNormal, most })
+	c, err := dial(s.path, "rw")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	frames := func() int64 {
+		got, err := checkpoint(c, "NOOP")
+		require.NoError(t, err)
+		return got.log
+	}
+
+	withRun(t, s, "r")
+	longest := int64(0)
+	for range 20 { // the checkpointer has not begun yet, or has: it may not be relied on
+		fill(t, s, 1)
+		longest = max(longest, frames())
+	}
+	require.Greater(t, longest, int64(most/2))
+	require.LessOrEqual(t, longest, int64(most+2*ofOneCommit), "the one that is too long, and one before it is seen")
+
+	view(t, s, func(v *View) {
+		_, err := v.EventBounds("r")
+		require.NoError(t, err)
+		fill(t, s, 20)
+		require.Greater(t, frames(), int64(2*most), "a reader keeps it, and nobody waits for him")
+	})
+	fill(t, s, 2*checkpointFrames*4/1024)
+	require.Less(t, frames(), int64(2*most), "then it begins anew")
+}
+
+// Behind a reader the committer tries now and then, not with each commit.
+func TestCommitterHelpsUnaskedNowAndThen(t *testing.T) {
+	k := &checkpointer{most: 5_000}
+	for _, step := range []struct {
+		frames int64
+		help   bool
+	}{
+		{0, false}, {5_000, false}, {5_001, true}, {5_002, false}, {6_001, false}, {6_002, true}, {6_003, false},
+		{40, false}, {5_001, true},
+	} {
+		require.Equal(t, step.help, k.isLong(step.frames), step.frames)
+	}
 }
 
 func TestExternalCheckpointKeepsTheLog(t *testing.T) {

@@ -19,6 +19,8 @@ type rawConn struct {
 	db    uintptr
 	stmts map[string]uintptr
 
+	logFrames uintptr // see noteLogLength
+
 	page   uintptr // the statement that stands at the page read last
 	tree   sqlitefile.Tree
 	cookie uint32 // of the schema that tree is of
@@ -123,6 +125,10 @@ func (c *rawConn) Close() (err error) {
 			err = c.failure(rc)
 		}
 		c.db = 0
+	}
+	if c.logFrames != 0 {
+		libc.Xfree(c.tls, c.logFrames)
+		c.logFrames = 0
 	}
 	c.tls.Close()
 	return err

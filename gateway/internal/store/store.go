@@ -51,6 +51,7 @@ type Options struct {
 	queueLen    int          // tests: bound of the queue
 	probeEvery  time.Duration
 	longLog     int64 // tests: instead of truncateBytes
+	mostFrames  int64 // tests: instead of the constant
 }
 
 // Store is an open database. All methods are safe for concurrent use.
@@ -191,6 +192,12 @@ func (s *Store) openConns() (err error) {
 		}
 		if s.opts.longLog > 0 {
 			s.checkpoints.long = s.opts.longLog
+		}
+		if s.opts.mostFrames > 0 {
+			s.checkpoints.most = s.opts.mostFrames
+		}
+		if err := s.writer.raw.noteLogLength(); err != nil {
+			return openError(s.path, err)
 		}
 	}
 	return nil
