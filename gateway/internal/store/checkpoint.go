@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 const (
 	checkpointFrames = 1_000    // checkpoint when so many are not in the database yet
 	helpFrames       = 4_096    // beyond, the committer helps to finish; a start behind a kill reads the whole log
-	mostFrames       = 12_288   // beyond, it does so at once and however much there is to copy
+	mostFrames       = 12_288   // grown by so many, it does so unasked
 	truncateBytes    = 64 << 20 // an idle log longer than this is cut: commits that make one grow again are slow
 	checkpointPause  = 100 * time.Millisecond
 	checkpointStart  = time.Second // before the first look; a start and its first readers need the processors
@@ -29,8 +30,8 @@ const (
 //
 // While somebody commits all the time, such a checkpoint never catches up with the
 // end of the log, and the log never starts anew. Beyond helpFrames the committer
-// therefore copies the rest itself, between two transactions, once it is short; beyond
-// mostFrames it does so without being asked, and commits wait as long as that takes.
+// therefore copies the rest itself, between two transactions, once it is short. Where the
+// rest does not become short it does so nevertheless each mostFrames.
 type checkpointer struct {
 	path string
 	conn *conn
@@ -42,12 +43,12 @@ type checkpointer struct {
 	long int64 // bytes of an idle log that is cut
 
 	copying sync.Mutex // SQLite turns away who wants to copy while another does
-	most    int64      // frames beyond which the committer helps unasked
-	helpAt  int64      // the next time; the committer's
+	most    int64      // frames by which the log may grow until the committer helps unasked
+	longAt  int64      // where that is; the committer's
 }
 
 func newCheckpointer(path, durability string, log *zap.Logger) (*checkpointer, error) {
-	c, err := dial(path, "rw")
+	c, err := dialRaw(path, url.Values{"mode": {"rw"}})
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +76,9 @@ func (k *checkpointer) stop() {
 
 // committed is called by the committer after each transaction.
 func (k *checkpointer) committed(writer *conn) {
-	if asked := k.help.Swap(false); k.isLong(writer.raw.logLength()) || asked {
-		if _, err := k.copy(writer); err != nil {
+	asked, long := k.help.Swap(false), k.isLong(writer.raw.logLength())
+	if asked || long {
+		if err := k.finish(writer); err != nil {
 			k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
 		}
 	}
@@ -86,25 +88,37 @@ func (k *checkpointer) committed(writer *conn) {
 	}
 }
 
-// isLong reports whether the log has become so long that the committer has to help now. When
-// a reader keeps the log from beginning anew, that is seldom.
+// isLong reports whether the log has grown by another k.most frames since it began anew.
 func (k *checkpointer) isLong(frames int64) bool {
 	if frames <= k.most {
-		k.helpAt = k.most
+		k.longAt = k.most
 		return false
 	}
-	if frames <= k.helpAt {
+	if frames <= k.longAt {
 		return false
 	}
-	k.helpAt = frames + checkpointFrames
+	k.longAt = frames + k.most
 	return true
 }
 
-// copy copies from the log what no reader prevents.
-func (k *checkpointer) copy(c *conn) (walState, error) {
+// finish has the committer wait for a copy that is being made, so that commits which are
+// quicker than that do not make the log endless, and copies the rest, unless it is what a
+// reader has kept for long: that is left to the checkpointer.
+func (k *checkpointer) finish(writer *conn) error {
 	k.copying.Lock()
 	defer k.copying.Unlock()
-	return checkpoint(c, "PASSIVE")
+	state, err := checkpoint(writer, "NOOP")
+	if err == nil && state.rest() <= 2*k.most {
+		_, err = checkpoint(writer, "PASSIVE")
+	}
+	return err
+}
+
+// copy copies from the log what no reader prevents.
+func (k *checkpointer) copy() (walState, error) {
+	k.copying.Lock()
+	defer k.copying.Unlock()
+	return checkpoint(k.conn, "PASSIVE")
 }
 
 func (k *checkpointer) loop() {
@@ -138,25 +152,42 @@ func (k *checkpointer) loop() {
 	}
 }
 
-// passive copies what no reader prevents, once it is worth a sync of the database. The
-// rest of a long log is what was committed meanwhile: it copies that, too, as long as
-// each rest is less than half of the one before, so that no commit waits for much of it.
+// passive copies what no reader prevents, and asks for help when a log is long and next to
+// nothing is left of it.
 func (k *checkpointer) passive() {
-	state, err := checkpoint(k.conn, "NOOP")
-	for last := int64(math.MaxInt64); err == nil && state.rest() >= checkpointFrames && state.rest() < last/2; {
-		last = state.rest()
-		if _, err = k.copy(k.conn); err != nil {
-			break
+	state, err := passes(func(mode string) (walState, error) {
+		if mode == "PASSIVE" {
+			return k.copy()
 		}
-		if state, err = checkpoint(k.conn, "NOOP"); state.log <= helpFrames {
-			break
-		}
+		return checkpoint(k.conn, mode)
+	})
+	help := state.log > helpFrames && state.rest() < helpFrames
+	if err == nil && help {
+		// SQLite leaves that to whoever reaches the end of the log, and a commit would wait.
+		err = k.conn.raw.syncDatabase()
 	}
 	if err != nil {
 		k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
 		return
 	}
-	k.help.Store(state.log > helpFrames && state.rest() < helpFrames)
+	k.help.Store(help)
+}
+
+// passes makes passive checkpoints once that is worth a sync, and returns the state behind
+// them. What is committed during a pass it leaves: of a long log that is copied at once,
+// too, as long as each pass leaves less than half of the one before.
+func passes(do func(mode string) (walState, error)) (walState, error) {
+	state, err := do("NOOP")
+	for last := int64(math.MaxInt64); err == nil && state.rest() >= checkpointFrames && state.rest() < last/2; {
+		last = state.rest()
+		if _, err = do("PASSIVE"); err == nil {
+			state, err = do("NOOP")
+		}
+		if state.log <= helpFrames {
+			break
+		}
+	}
+	return state, err
 }
 
 func (k *checkpointer) truncate() {

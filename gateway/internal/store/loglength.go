@@ -36,3 +36,24 @@ func (c *rawConn) logLength() int64 {
 	}
 	return int64(*vfsMemory[int32](c.logFrames))
 }
+
+// syncDatabase makes durable what was copied from the log.
+func (c *rawConn) syncDatabase() error {
+	name, err := libc.CString("main")
+	if err != nil {
+		return err
+	}
+	defer libc.Xfree(c.tls, name)
+	var rc int32
+	file := c.out(func(p uintptr) {
+		rc = lib.Xsqlite3_file_control(c.tls, c.db, name, lib.SQLITE_FCNTL_FILE_POINTER, p)
+	})
+	if rc != lib.SQLITE_OK {
+		return c.failure(rc)
+	}
+	methods := vfsMemory[lib.Tsqlite3_io_methods](vfsMemory[lib.Tsqlite3_file](file).FpMethods)
+	if rc := vfsFunc[syncFunc](methods.FxSync)(c.tls, file, lib.SQLITE_SYNC_NORMAL); rc != lib.SQLITE_OK {
+		return &rawError{code: int(rc), message: "the database cannot be synced"}
+	}
+	return nil
+}
