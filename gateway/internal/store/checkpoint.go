@@ -42,9 +42,12 @@ type checkpointer struct {
 	help atomic.Bool
 	long int64 // bytes of an idle log that is cut
 
-	copying sync.Mutex // SQLite turns away who wants to copy while another does
-	most    int64      // frames by which the log may grow until the committer helps unasked
-	longAt  int64      // where that is; the committer's
+	copying  sync.Mutex // passes and help: SQLite turns away who wants to copy while another does
+	unsynced bool       // there was a pass since the database was last synced here
+
+	most   int64 // frames by which the log may grow until the committer helps unasked
+	seen   int64 // how many it had behind the last commit; the committer's
+	longAt int64 // beyond so many the committer helps; its own, too
 }
 
 func newCheckpointer(path, durability string, log *zap.Logger) (*checkpointer, error) {
@@ -78,7 +81,7 @@ func (k *checkpointer) stop() {
 func (k *checkpointer) committed(writer *conn) {
 	asked, long := k.help.Swap(false), k.isLong(writer.raw.logLength())
 	if asked || long {
-		if err := k.finish(writer); err != nil {
+		if err := k.finish(writer, long); err != nil {
 			k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))
 		}
 	}
@@ -88,12 +91,16 @@ func (k *checkpointer) committed(writer *conn) {
 	}
 }
 
-// isLong reports whether the log has grown by another k.most frames since it began anew.
+// isLong reports whether the log has grown by another k.most frames since it began anew. What
+// a start finds in it does not count: its first commits are not to wait.
 func (k *checkpointer) isLong(frames int64) bool {
-	if frames <= k.most {
+	switch {
+	case k.seen == 0:
+		k.longAt = frames + k.most
+	case frames < k.seen: // it began anew
 		k.longAt = k.most
-		return false
 	}
+	k.seen = frames
 	if frames <= k.longAt {
 		return false
 	}
@@ -101,14 +108,14 @@ func (k *checkpointer) isLong(frames int64) bool {
 	return true
 }
 
-// finish has the committer wait for a copy that is being made, so that commits which are
-// quicker than that do not make the log endless, and copies the rest, unless it is what a
-// reader has kept for long: that is left to the checkpointer.
-func (k *checkpointer) finish(writer *conn) error {
+// finish has the committer copy the rest of a log. It waits for a pass under way, so that
+// commits which are quicker than passes do not make the log endless. What a reader has kept
+// for long is left to the checkpointer.
+func (k *checkpointer) finish(writer *conn, long bool) error {
 	k.copying.Lock()
 	defer k.copying.Unlock()
 	state, err := checkpoint(writer, "NOOP")
-	if err == nil && state.rest() <= 2*k.most {
+	if err == nil && (long || state.log > helpFrames) && state.rest() <= 2*k.most {
 		_, err = checkpoint(writer, "PASSIVE")
 	}
 	return err
@@ -118,6 +125,7 @@ func (k *checkpointer) finish(writer *conn) error {
 func (k *checkpointer) copy() (walState, error) {
 	k.copying.Lock()
 	defer k.copying.Unlock()
+	k.unsynced = true
 	return checkpoint(k.conn, "PASSIVE")
 }
 
@@ -162,9 +170,10 @@ func (k *checkpointer) passive() {
 		return checkpoint(k.conn, mode)
 	})
 	help := state.log > helpFrames && state.rest() < helpFrames
-	if err == nil && help {
+	if err == nil && help && k.unsynced {
 		// SQLite leaves that to whoever reaches the end of the log, and a commit would wait.
 		err = k.conn.raw.syncDatabase()
+		k.unsynced = err != nil
 	}
 	if err != nil {
 		k.log.Warn("checkpoint failed", zap.String("database", k.path), zap.Error(err))

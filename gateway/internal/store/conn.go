@@ -14,8 +14,8 @@ import (
 	"modernc.org/sqlite"
 )
 
-// conn is one SQLite connection with its prepared statements. The writer's and the views'
-// go below the driver (see rawConn), those of backups and checkpoints talk to it directly:
+// conn is one SQLite connection with its prepared statements. The writer's, the views'
+// and the checkpointer's go below the driver (see rawConn), those of backups talk to it directly:
 // database/sql would add a pool, a lock and reflection per row to what one goroutine at a
 // time uses. Not safe for concurrent use.
 type conn struct {

@@ -19,7 +19,7 @@ var noteLength walHookFunc = func(_ *libc.TLS, at, _, _ uintptr, frames int32) i
 	return lib.SQLITE_OK
 }
 
-// noteLogLength has logLength know. The pragma wal_autocheckpoint would undo it.
+// noteLogLength has logLength know. Setting wal_autocheckpoint would undo it.
 func (c *rawConn) noteLogLength() error {
 	if c.logFrames = libc.Xcalloc(c.tls, 1, libc.Tsize_t(unsafe.Sizeof(int32(0)))); c.logFrames == 0 {
 		return errors.New("out of memory")
